@@ -17,6 +17,7 @@ from dataloader.classes import Classes
 from dataloader.frames import SUFFIXES, list_frames, numeric_key
 from dataloader.layouts import BadLabel, Line, labels_named, read_lines
 from dataloader.paths import (
+    FOLDS_FILE,
     VIDEOS,
     clip_key,
     clip_keys,
@@ -118,6 +119,8 @@ def label_sets(file: str, root: str | None, classes: Classes, on_fault: OnFault 
 def lines_of(path: Path, file: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
     """Yield the lines of a list, or of the folder in its place; ``file`` is the name that the user gave."""
     listed = classes.listed or classes
+    if (path.parent.parent / FOLDS_FILE).is_file():  # its lists are of one split, whatever their lines were before
+        listed = listed.of_split(None)
     return scan_folder(path, file, listed, on_fault) if path.is_dir() else read_lines(path, listed, on_fault)
 
 

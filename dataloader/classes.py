@@ -20,6 +20,21 @@ TEXT_KINDS = ("class_names_with_context", "class_descriptor", "prompt_ensemble",
 Texts = tuple[tuple[str, ...], ...]  # C × P texts
 
 
+class PublishedPart(TypedDict):
+    """Published counts of a part of a set; those that are not known for certain are absent."""
+
+    clips: NotRequired[int]
+    persons: NotRequired[int]
+    classes: NotRequired[dict[str, int]]  # clips of each class
+
+
+class Published(TypedDict):
+    """Published counts of a set: train, validation, test, or all lists together."""
+
+    source: str
+    parts: dict[Literal["train", "validation", "test", "all"], PublishedPart]
+
+
 class Statements(TypedDict):
     """Keys that are allowed beside "classes" in a classes.json; any other key is an error."""
 
@@ -48,6 +63,7 @@ class Statements(TypedDict):
     splits: NotRequired[dict[str, list[str]]]
     file_endings: NotRequired[list[str]]
     person_pattern: NotRequired[str]
+    published: NotRequired[Published]
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,7 @@ class Classes:
     has_flat_boxes: bool = False  # one face box may be for all frames of a clip
     format: ListFormat = field(default_factory=ListFormat)
     listed: "Classes | None" = None  # the classes of the lists, if the model has others
+    published: Published | None = None  # the counts of the publisher of the set
 
     def __len__(self) -> int:
         return len(self.names)
@@ -107,8 +124,11 @@ class Classes:
         words = {name.lower(): label for label, name in enumerate(self.base_names)}
         return words | {word.lower(): label for label, words in enumerate(self.format.folders) for word in words}
 
-    def of_split(self, split: str) -> "Classes":
-        """Return the classes for one list. If a list holds several splits, only the lines of ``split`` are read."""
+    def of_split(self, split: str | None) -> "Classes":
+        """Return the classes for one list. If a list holds several splits, only the lines of ``split`` are read.
+
+        With None all lines are read.
+        """
         listed = self.listed and self.listed.of_split(split)
         return replace(self, format=replace(self.format, split=split), listed=listed)
 
@@ -146,6 +166,7 @@ def load_classes(
         defaults = read_json(shipped)
         if sorted(defaults.get("list_order", names)) != sorted(names):
             del defaults["list_order"]  # the user's classes are numbered in the order of the user's file
+        defaults.pop("published", None)  # of the classes of the set
         content = defaults | content
     columns = {"csv_clip_column": clip_column, "csv_label_column": label_column}
     content = content | {name: column for name, column in columns.items() if column is not None}
@@ -159,6 +180,7 @@ def load_classes(
         has_persons=content.get("persons", False),
         has_flat_boxes=content.get("flat_face_boxes", False),
         format=_read_format(content, names, path),
+        published=_read_published(content, names, path),
     )
 
 
@@ -255,6 +277,15 @@ def _read_texts(entries: list[dict[str, Any]], names: tuple[str, ...], path: Pat
             raise UserError(f'{path}: "{kind}" must hold the same number of texts in every class, got {counts}')
         texts[kind] = tuple(rows)
     return texts
+
+
+def _read_published(content: dict[str, Any], names: tuple[str, ...], path: Path) -> Published | None:
+    published = content.get("published")
+    for part, counts in (published or {"parts": {}})["parts"].items():
+        unknown = [name for name in counts.get("classes", {}) if name not in names]
+        if unknown:
+            raise UserError(f'{path}: "published" has the class {quote(unknown[0])} in {part}, which is not above')
+    return published
 
 
 def _read_format(content: dict[str, Any], names: tuple[str, ...], path: Path) -> ListFormat:

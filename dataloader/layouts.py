@@ -62,9 +62,11 @@ def _is_of_split(word: str, classes: Classes) -> bool:
 
 
 def header_of(path: Path, classes: Classes) -> str | None:
-    """Return the first line of a CSV list, and None for a list without a header."""
+    """Return the line that names the columns of a CSV list, in the file or in classes.json; None for other lists."""
     first = next(filter(str.strip, re.split(LINE_ENDS, _read_text(path, classes))), "")
-    return first if _is_csv(path, first, classes) and _has_header(first, classes) else None
+    if not _is_csv(path, first, classes):
+        return None
+    return first if _has_header(first, classes) else ",".join(classes.format.csv_columns)
 
 
 def _read_text(path: Path, classes: Classes) -> str:

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dataloader.annotation import Clip, label_sets, lines_of, name_clip, on_disk, require_same
 from dataloader.audit import checks
-from dataloader.audit.checks import KINDS, Counts, Finding
+from dataloader.audit.checks import KINDS, Counts, Finding, PublishedCount
 from dataloader.audit.contents import (
     Contents,
     Coverage,
@@ -63,6 +63,7 @@ class Audit:
     coverages: list[Coverage]
     sizes: dict[str, Counter[Size]]  # frame sizes of each split; empty with --quick
     findings: list[Finding]  # the most severe first
+    published: list[PublishedCount]  # empty if no count of the set is known
 
     @property
     def summary(self) -> dict[str, int]:
@@ -76,7 +77,13 @@ class Audit:
             splits[split]["sizes"] = {size_text(size): number for size, number in sizes.most_common()}
         for coverage in self.coverages:
             splits[coverage.split].setdefault("boxes", {})[coverage.kind] = coverage.as_dict()
-        return {"splits": splits, "summary": self.summary, "findings": [f.as_dict() for f in self.findings]}
+        published = [asdict(row) for row in self.published]
+        return {
+            "splits": splits,
+            "published": published,
+            "summary": self.summary,
+            "findings": [f.as_dict() for f in self.findings],
+        }
 
 
 def audit(options: AuditOptions, contents: Contents) -> Audit:
@@ -102,6 +109,8 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
     for split, split_clips in splits.items():
         findings += checks.repeated_clips(split, split_clips) + checks.differing_counts(split_clips, split)
         findings += frame_findings(split, split_clips, contents)
+    published = checks.published_counts(splits, classes)
+    findings += checks.published_findings(published)
     coverages: list[Coverage] = []
     for kind, file in options.boxes.items():
         kind_coverages, kind_findings = audit_boxes(kind, file, options.root_dir, splits, classes)
@@ -112,7 +121,7 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
         for split, part in splits.items():
             sizes[split] = Counter(size for clip in part for size in contents[clip].sizes.elements())
     findings.sort(key=lambda finding: list(KINDS).index(finding.severity))
-    return Audit(classes, lists, counts, coverages, sizes, findings)
+    return Audit(classes, lists, counts, coverages, sizes, findings, published)
 
 
 def _read_classes(options: AuditOptions) -> Classes:
