@@ -34,6 +34,7 @@ from utils.text import plural
 
 videos = Lazy("dataloader.video")  # most lists name folders of frames
 SPAN = "#t="  # separates a video from the seconds of the clip: video.mp4#t=12.5,20
+MAX_LACK = 0.5  # seconds by which a part may end after its video, as times in lists are often rounded
 Packed = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
 EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
 
@@ -202,7 +203,12 @@ def find_video(path: str, folder: Path | None, root: str | None, below: tuple[st
 def of_video(clip: Clip, video: Path, span: tuple[float, float] | None) -> Clip:
     """Return a clip with the frames of a video, or of a part of it."""
     with about(str(clip.where)):
-        count = videos.open_clip(video).count(span)
+        file = videos.open_clip(video)
+        if span and file.duration is not None and span[1] > file.duration + MAX_LACK:
+            raise UserError(
+                f"{clip.where}: {video} ends at {file.duration:.1f} s, the clip at {span[1]:g} s; correct the list"
+            )
+        count = file.count(span)
     if not count:
         part = f"from {span[0]:g} to {span[1]:g} s" if span else "at all"
         raise UserError(f"{clip.where}: {video} has no frame {part}; correct the list or leave the clip out")

@@ -193,6 +193,22 @@ class FileVideo(Video):
             if number >= indexes[-1]:
                 return
 
+    def read_parts(self, spans: Sequence[Span | None]) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield the number of the span, the number of the frame from its start, and the picture, for all frames in any
+        of ``spans`` (None: the whole file). The file is decoded once, from the first span to the last.
+        """
+        start = min(span[0] if span else 0.0 for span in spans)
+        stop = max(span[1] if span else math.inf for span in spans)
+        counts = [0] * len(spans)
+        for seconds, picture in self._shots(start):
+            if seconds >= stop:
+                return
+            inside = [n for n, span in enumerate(spans) if span is None or span[0] <= seconds < span[1]]
+            pixels = picture() if inside else None
+            for n in inside:
+                yield n, counts[n], pixels
+                counts[n] += 1
+
     def _time_of(self, packet: Any) -> float:
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None or self.first is None:
