@@ -182,8 +182,8 @@ class DataOptions:
     test_annotation: str | None = listed_file(None, "List of test clips.", modes=LISTS, in_grid=False)
     fold: str | None = option(
         None,
-        "Number that {fold} in a path stands for; all: one run per fold, scored together. For sequence and "
-        "frame-expr the split: 0 is the official one, 1 to 4 are others.",
+        "Number that {fold} in a path stands for; all: one run per fold, scored together. For long videos "
+        "(sequence, frame-expr without lists) the split: 0 is the official one, 1 to 4 are others.",
         modes=LISTS, of_dataset=True, in_grid=False, metavar="N|all"
     )
     leave_out: str | None = caption_option(
@@ -312,7 +312,7 @@ class ModelOptions:
         "clip-caer",
         "The method. clip-caer: face and context stream; dfer-clip: one stream with learnable prompts; emoclip: "
         "video against any text; sequence: every frame of long videos from stored features; frame-expr: single "
-        "frames.",
+        "frames of long videos, or the images of lists.",
         checkpoint="fixed", common=True, choices=method_names
     )
     task: Literal["classification", "regression", "va", "expr", "au", "multi"] = option(
@@ -556,7 +556,7 @@ class SequenceOptions:
         part="early stopping", minimum=0
     )
     frame_step: int = option(
-        1, "For frame-expr: every n-th training frame, since neighbours are alike.", part="frame step", minimum=1
+        1, "For frame-expr on long videos: every n-th training frame, since neighbours are alike.", part="frame step", minimum=1
     )
     smooth: int = window_option(
         1,

@@ -203,6 +203,40 @@ def test_daisees_own_folders_and_label_file_are_read(tmp_path):
     assert (clip.is_video, len(clip.frames), clip.label, clip.person) == (True, 7, 2, "110001")
 
 
+ENGAGENET_ROWS = ("subject_3_abc_vid_0_0.mp4,Not-Engaged", "subject_12_x_vid_1_4.mp4,Highly-Engaged")
+
+
+def test_engagenets_videos_and_labels_are_read_and_nobody_in_the_picture_is_left_out(tmp_path):
+    """The persons are in the names of the videos, which lie in folders of the splits."""
+    for row in ENGAGENET_ROWS:
+        write_video(tmp_path / "Train" / row.partition(",")[0], 0, frames=6)
+    (tmp_path / "labels.csv").write_text(
+        "\n".join(["chunk,label", *ENGAGENET_ROWS, "subject_5_y_vid_0_1.mp4,SNP(Subject Not Present)"])
+    )
+    said = []
+    clips = read_annotation("labels.csv", str(tmp_path), load_classes("EngageNet"), say=said.append)
+    assert [(clip.person, clip.label, clip.is_video, len(clip.frames)) for clip in clips] == [
+        ("subject_3", 0, True, 6), ("subject_12", 3, True, 6),
+    ]  # fmt: skip
+    assert len(said) == 1 and "1 line left out" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("clip,label\na.mp4,Engaged\n", "line 1: no column 'chunk'"),
+        ("chunk,label\na.mp4,Very-Engaged\n", "line 2: unknown class 'Very-Engaged'"),
+        ("chunk,label\na.mp4\n", "line 2: expected 2 columns"),
+        ("chunk,label\na.mp4,Engaged\n", "line 2: no folder or video"),
+    ],
+)
+def test_a_wrong_list_of_engagenet_is_one_line(tmp_path, text, part):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UserError) as error:
+        read_annotation("labels.csv", str(tmp_path), load_classes("EngageNet"))
+    assert f"labels.csv, {part}" in str(error.value)
+
+
 def test_the_audit_decodes_videos(roots, tmp_path):
     command = [sys.executable, "-m", "dataloader.audit", *flags(roots[0])]
     run = subprocess.run(command, capture_output=True, text=True)
