@@ -556,7 +556,8 @@ class SequenceOptions:
         part="early stopping", minimum=0
     )
     frame_step: int = option(
-        1, "For frame-expr on long videos: every n-th training frame, since neighbours are alike.", part="frame step", minimum=1
+        1, "For frame-expr on long videos: every n-th training frame, since neighbours are alike.", part="frame step",
+        minimum=1
     )
     smooth: int = window_option(
         1,
