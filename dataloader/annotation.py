@@ -5,7 +5,8 @@ A folder may stand in place of a list: ``<class>/<clip>/<frames>``, or ``<class>
 
 import math
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -16,6 +17,7 @@ from dataloader.classes import Classes
 from dataloader.frames import SUFFIXES, list_frames, numeric_key
 from dataloader.layouts import BadLabel, Line, labels_named, read_lines
 from dataloader.paths import (
+    FOLDS_FILE,
     VIDEOS,
     clip_key,
     clip_keys,
@@ -28,9 +30,11 @@ from dataloader.paths import (
 from utils.errors import OnFault, UserError, about, quote, raise_error, reason_of, shorten
 from utils.json_files import read_json
 from utils.lazy import Lazy
+from utils.text import plural
 
 videos = Lazy("dataloader.video")  # most lists name folders of frames
 SPAN = "#t="  # separates a video from the seconds of the clip: video.mp4#t=12.5,20
+MAX_LACK = 0.5  # seconds by which a part may end after its video, as times in lists are often rounded
 PackedFrames = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
 EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
 
@@ -74,17 +78,31 @@ def read_annotation(
     classes: Classes,
     packed: PackedFrames | None = None,
     captions: dict[str, str] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Clip]:
     """Return every clip of a list; raise a UserError for the first faulty line.
 
     The folders of ``packed`` clips may be missing. ``captions`` (from ``read_captions``) replace those of the list.
+    ``say`` is called with the number of lines that the set ignores.
     """
-    path, clips, by_key = resolve_path(file, root), [], {}
+    path, clips, by_key, num_ignored = resolve_path(file, root), [], {}, 0
     for line in lines_of(path, file, classes):
+        if not line.labels:
+            num_ignored += 1
+            continue
         clip = on_disk(name_clip(line, root, classes, captions), root, classes, packed)
         require_same(clip, by_key.setdefault(clip.key, clip))
         clips.append(clip)
+    if num_ignored:
+        say(f"{path}: {plural(num_ignored, 'line')} left out, without a class or with a label that the set ignores")
     if not clips:
+        split = classes.format.split
+        if classes.format.splits and split and not path.is_dir():
+            marks = " or ".join(classes.format.splits.get(split, ())) or "nothing"
+            raise UserError(
+                f"annotation list {path}: holds no clip of {split}, none of its lines is marked by {marks}; "
+                f"check the list and --dataset"
+            )
         expected = "folders named like the classes" if path.is_dir() else f"lines of `{EXAMPLES[classes.layout]}`"
         raise UserError(f"annotation list {path}: holds no clip; expected {expected}")
     if captions is not None and not any(_caption_of(clip.key, captions) for clip in clips):
@@ -103,6 +121,8 @@ def label_sets(file: str, root: str | None, classes: Classes, on_fault: OnFault 
 def lines_of(path: Path, file: str, classes: Classes, on_fault: OnFault = raise_error) -> Iterator[Line]:
     """Yield the lines of a list, or of the folder in its place; ``file`` is the name that the user gave."""
     listed = classes.listed or classes
+    if (path.parent.parent / FOLDS_FILE).is_file():  # its lists are of one split, whatever their lines were before
+        listed = listed.of_split(None)
     return scan_folder(path, file, listed, on_fault) if path.is_dir() else read_lines(path, listed, on_fault)
 
 
@@ -116,18 +136,28 @@ def name_clip(line: Line, root: str | None, classes: Classes, captions: dict[str
         listed_frames=line.frames,
         label=_label_of(line, classes),
         key=key,
-        person=key.rpartition("/")[0] if classes.has_persons else None,
+        person=_person_of(key, classes),
         caption=_caption_of(key, captions or {}) or line.caption,
         is_image=classes.layout == "images",
         where=line.where,
     )
 
 
+def _person_of(key: str, classes: Classes) -> str | None:
+    if classes.has_persons:
+        return key.rpartition("/")[0]
+    pattern = classes.format.person_pattern
+    match = re.search(pattern, key.rpartition("/")[2]) if pattern else None
+    return match[0] if match else None
+
+
 def on_disk(clip: Clip, root: str | None, classes: Classes, packed: PackedFrames | None = None) -> Clip:
     """Return the clip with its folder and frames; raise a UserError if they are missing and not packed."""
     below, names = classes.format.clip_folders, (packed or {}).get(clip.key)
     if clip.is_image:
-        file = find_file(clip.id, root, below) or (clip.folder if names else None)
+        stem, suffix = posixpath.splitext(clip.id)
+        paths = (f"{stem}{ending}{suffix}" for ending in classes.format.file_endings)
+        file = next((file for path in paths if (file := find_file(path, root, below))), clip.folder if names else None)
         if file is None:
             raise UserError(f"{clip.where}: no image {shorten(str(clip.folder))}; check the list and --root-dir")
         return replace(clip, folder=file.parent, frames=names or (file.name,))
@@ -174,7 +204,12 @@ def find_video(path: str, folder: Path | None, root: str | None, below: tuple[st
 def of_video(clip: Clip, video: Path, span: tuple[float, float] | None) -> Clip:
     """Return a clip with the frames of a video, or of a part of it."""
     with about(str(clip.where)):
-        count = videos.open_clip(video).count(span)
+        file = videos.open_clip(video)
+        if span and file.duration is not None and span[1] > file.duration + MAX_LACK:
+            raise UserError(
+                f"{clip.where}: {video} ends at {file.duration:.1f} s, the clip at {span[1]:g} s; correct the list"
+            )
+        count = file.count(span)
     if not count:
         part = f"from {span[0]:g} to {span[1]:g} s" if span else "at all"
         raise UserError(f"{clip.where}: {video} has no frame {part}; correct the list or leave the clip out")

@@ -4,6 +4,7 @@ The file is annotation/<dataset>/classes.json or the user's own. It states the f
 nothing is guessed from a list.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -14,8 +15,24 @@ from utils.errors import UserError, closest, quote
 from utils.json_files import Range, check_type, read_json
 
 ANNOTATION = Path(__file__).resolve().parent.parent / "annotation"
+SPLITS = ("train", "val", "test")
 TEXT_KINDS = ("class_names_with_context", "class_descriptor", "prompt_ensemble", "descriptive")
 Texts = tuple[tuple[str, ...], ...]  # C × P texts
+
+
+class PublishedPart(TypedDict):
+    """Published counts of a part of a set; those that are not known for certain are absent."""
+
+    clips: NotRequired[int]
+    persons: NotRequired[int]
+    classes: NotRequired[dict[str, int]]  # clips of each class
+
+
+class Published(TypedDict):
+    """Published counts of a set: train, validation, test, or all lists together."""
+
+    source: str
+    parts: dict[Literal["train", "validation", "test", "all"], PublishedPart]
 
 
 class Statements(TypedDict):
@@ -39,6 +56,14 @@ class Statements(TypedDict):
     level_columns: NotRequired[list[str]]
     level_used: NotRequired[str]
     level_base: NotRequired[int]
+    csv_columns: NotRequired[list[str]]
+    vote_columns: NotRequired[list[str]]
+    ignored_labels: NotRequired[list[str]]
+    split_column: NotRequired[str]
+    splits: NotRequired[dict[str, list[str]]]
+    file_endings: NotRequired[list[str]]
+    person_pattern: NotRequired[str]
+    published: NotRequired[Published]
 
 
 @dataclass(frozen=True)
@@ -58,6 +83,14 @@ class ListFormat:
     level_base: int = 0
     folders: Texts = ()  # other names of each class that folders may have
     order: tuple[int, ...] | None = None  # class of each number, if lists number the classes in another order
+    csv_columns: tuple[str, ...] = ()  # of a CSV without a header
+    vote_columns: tuple[str, ...] = ()  # of a CSV with the number of votes for each class instead of a label
+    ignored_labels: tuple[str, ...] = ()  # lines with these labels are left out
+    split_column: str | None = None  # of a CSV with all splits; without a column, file names begin with the split
+    splits: dict[str, list[str]] = field(default_factory=dict)  # what marks the lines of train, val and test
+    split: str | None = None  # the lines that are read; None: all
+    file_endings: tuple[str, ...] = ("",)  # image files may have these letters before their suffix
+    person_pattern: str | None = None  # the part of a clip's name that matches is the person
 
 
 @dataclass(frozen=True)
@@ -75,6 +108,7 @@ class Classes:
     has_flat_boxes: bool = False  # one face box may be for all frames of a clip
     format: ListFormat = field(default_factory=ListFormat)
     listed: "Classes | None" = None  # the classes of the lists, if the model has others
+    published: Published | None = None  # the counts of the publisher of the set
 
     def __len__(self) -> int:
         return len(self.names)
@@ -89,6 +123,14 @@ class Classes:
         """{name or folder name in lower case: base class}."""
         words = {name.lower(): label for label, name in enumerate(self.base_names)}
         return words | {word.lower(): label for label, words in enumerate(self.format.folders) for word in words}
+
+    def of_split(self, split: str | None) -> "Classes":
+        """Return the classes for one list. If a list holds several splits, only the lines of ``split`` are read.
+
+        With None all lines are read.
+        """
+        listed = self.listed and self.listed.of_split(split)
+        return replace(self, format=replace(self.format, split=split), listed=listed)
 
     def texts_of(self, kind: str) -> Texts:
         """Return C × P texts of the base classes; P is 1 except for the ensemble."""
@@ -124,6 +166,7 @@ def load_classes(
         defaults = read_json(shipped)
         if sorted(defaults.get("list_order", names)) != sorted(names):
             del defaults["list_order"]  # the user's classes are numbered in the order of the user's file
+        defaults.pop("published", None)  # of the classes of the set
         content = defaults | content
     columns = {"csv_clip_column": clip_column, "csv_label_column": label_column}
     content = content | {name: column for name, column in columns.items() if column is not None}
@@ -137,6 +180,7 @@ def load_classes(
         has_persons=content.get("persons", False),
         has_flat_boxes=content.get("flat_face_boxes", False),
         format=_read_format(content, names, path),
+        published=_read_published(content, names, path),
     )
 
 
@@ -181,6 +225,8 @@ def with_names(classes: Classes, names: tuple[str, ...], label_base: int, source
 
 def translated(classes: Classes, names: tuple[str, ...], source: str) -> Classes:
     """Return the classes of a model whose lists are of another set; they are matched by name, not by number."""
+    spellings = {name.lower(): name for name in names}
+    classes = replace(classes, names=tuple(spellings.get(name.lower(), name) for name in classes.names))
     if not {*classes.names} & {*names}:
         raise UserError(
             f"{source}: no class of the model ({', '.join(names)}) is in {classes.source} ({', '.join(classes.names)})"
@@ -233,10 +279,26 @@ def _read_texts(entries: list[dict[str, Any]], names: tuple[str, ...], path: Pat
     return texts
 
 
+def _read_published(content: dict[str, Any], names: tuple[str, ...], path: Path) -> Published | None:
+    published = content.get("published")
+    for part, counts in (published or {"parts": {}})["parts"].items():
+        unknown = [name for name in counts.get("classes", {}) if name not in names]
+        if unknown:
+            raise UserError(f'{path}: "published" has the class {quote(unknown[0])} in {part}, which is not above')
+    return published
+
+
 def _read_format(content: dict[str, Any], names: tuple[str, ...], path: Path) -> ListFormat:
     order, columns, level = content.get("list_order"), content.get("level_columns", []), content.get("level_used")
     if order is not None and sorted(order) != sorted(names):
         raise UserError(f'{path}: "list_order" must hold every class once: {", ".join(names)}')
+    unknown = [split for split in content.get("splits", {}) if split not in SPLITS]
+    if unknown:
+        raise UserError(f'{path}: "splits" has {quote(unknown[0])}; its keys are {", ".join(SPLITS)}')
+    try:
+        re.compile(content.get("person_pattern", ""))
+    except re.error as error:
+        raise UserError(f'{path}: "person_pattern" is not a regular expression ({error}); correct it') from None
     if columns and level not in columns:
         raise UserError(f'{path}: "level_used" must be one of {", ".join(columns)}, got {quote(level)}')
     try:

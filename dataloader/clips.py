@@ -89,7 +89,23 @@ class FrameFiles:
 
     def squares(self, clip: Clip, indexes: np.ndarray, variants: dict[str, list[Augmentation]]) -> Squares:
         """Return the frames ``indexes`` of each stream in ``variants``, with each of its augmentations."""
-        crops, replaced = read_crops(clip, indexes, self.views)
+        return self._squares_of(*read_crops(clip, indexes, self.views), indexes, variants)
+
+    def squares_together(self, clips: list[Clip], variants: dict[str, list[Augmentation]]) -> list[Squares]:
+        """Return the squares of all frames of several clips of one video, which is decoded once."""
+        parts = read_shared_video(clips, self.views)
+        return [
+            self._squares_of(*part, np.arange(len(clip.frames)), variants)
+            for clip, part in zip(clips, parts, strict=True)
+        ]
+
+    def _squares_of(
+        self,
+        crops: "dict[int, dict[str, Crop]]",
+        replaced: int,
+        indexes: np.ndarray,
+        variants: dict[str, list[Augmentation]],
+    ) -> Squares:
         frames, size, pixels = indexes.tolist(), self.views.size, {}
         for stream, augmentations in variants.items():
             by_frame = {index: frame_crops[stream] for index, frame_crops in crops.items()}
@@ -139,6 +155,32 @@ def read_video_crops(
     video, crops = videos.open_clip(clip.folder), {}
     for index, frame in video.read(indexes, clip.span):
         crops[index] = cut_pixels(frame, 1, None, face_boxes[index], body_box, views)
+    return crops, replace_unreadable(clip, indexes, crops, face_boxes, body_box, views)
+
+
+def read_shared_video(clips: list[Clip], views: Views) -> list[tuple[dict[int, dict[str, Crop]], int]]:
+    """Return ``read_crops`` of all frames of each of several clips of one video, decoded in one pass."""
+    boxes, crops = [boxes_of(clip, views) for clip in clips], [{} for _ in clips]
+    for part, index, frame in videos.open_clip(clips[0].folder).read_parts([clip.span for clip in clips]):
+        if index < len(clips[part].frames):
+            face_boxes, body_box = boxes[part]
+            crops[part][index] = cut_pixels(frame, 1, None, face_boxes[index], body_box, views)
+    return [
+        (part, replace_unreadable(clip, [*range(len(clip.frames))], part, *clip_boxes, views))
+        for clip, part, clip_boxes in zip(clips, crops, boxes, strict=True)
+    ]
+
+
+def replace_unreadable(
+    clip: Clip,
+    indexes: list[int],
+    crops: dict[int, dict[str, Crop]],
+    face_boxes: list[Box | None],
+    body_box: Box | None,
+    views: Views,
+) -> int:
+    """Add the crops of frames of a video that could not be decoded, taken from the nearest frames; return how many."""
+    video = videos.open_clip(clip.folder)
     unreadable = [index for index in indexes if index not in crops]
     if unreadable and (views.on_bad_frame == "error" or not crops):
         raise BadFrame(
@@ -149,7 +191,7 @@ def read_video_crops(
     frames = dict(video.read(sorted({*nearest.values()}), clip.span)) if nearest else {}
     for index, readable in nearest.items():
         crops[index] = cut_pixels(frames[readable], 1, None, face_boxes[index], body_box, views)
-    return crops, len(unreadable)
+    return len(unreadable)
 
 
 def cut_frame(clip: Clip, index: int, face_box: Box | None, body_box: Box | None, views: Views) -> dict[str, Crop]:

@@ -1,6 +1,7 @@
 """Parse the lines of clip lists in every layout. The disk is not searched for clips here."""
 
 import csv
+import posixpath
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ class Line:
 
     where: str  # file and line
     path: str
-    labels: tuple[int, ...]  # 0-based, ascending; several: a combination of base classes
+    labels: tuple[int, ...]  # 0-based, ascending; several: a combination of base classes; none: an ignored label
     frames: int | None = None
     caption: str | None = None
     text: str = ""  # the line itself; empty if a folder replaces the list
@@ -37,23 +38,35 @@ def read_lines(path: Path, classes: Classes, on_fault: OnFault = raise_error) ->
     numbered = enumerate(re.split(LINE_ENDS, _read_text(path, classes)), 1)
     rows = [(f"{path}, line {number}", row) for number, row in numbered if row.strip()]
     parse = {"list": _path_frames_label, "names": _video_and_class, "images": _image_and_label}[classes.layout]
-    if rows and _is_csv(path, rows[0][1], classes):
-        parse = _csv_parser(*rows.pop(0), classes)
+    is_csv = bool(rows) and _is_csv(path, rows[0][1], classes)
+    if is_csv:
+        header = rows[0] if _has_header(rows[0][1], classes) else (rows[0][0], ",".join(classes.format.csv_columns))
+        rows = rows[1:] if header == rows[0] else rows
+        parse = _csv_parser(*header, classes)
     for where, row in rows:
         try:
             line = parse(row, where, classes)
-            if classes.format.class_folders:
+            if line is not None and line.labels and classes.format.class_folders:
                 _check_class_folder(line, classes)
         except UserError as error:
             on_fault(error)
         else:
-            yield replace(line, text=row)
+            if line is not None and (is_csv or _is_of_split(posixpath.basename(slashes(line.path)), classes)):
+                yield replace(line, text=row)
+
+
+def _is_of_split(word: str, classes: Classes) -> bool:
+    """Return whether a line is of the split that is read, by the beginning of ``word``; most lists hold one split."""
+    form = classes.format
+    return form.split is None or not form.splits or word.startswith(tuple(form.splits.get(form.split, ())))
 
 
 def header_of(path: Path, classes: Classes) -> str | None:
-    """Return the first line of a CSV list, and None for a list without a header."""
+    """Return the line that names the columns of a CSV list, in the file or in classes.json; None for other lists."""
     first = next(filter(str.strip, re.split(LINE_ENDS, _read_text(path, classes))), "")
-    return first if _is_csv(path, first, classes) else None
+    if not _is_csv(path, first, classes):
+        return None
+    return first if _has_header(first, classes) else ",".join(classes.format.csv_columns)
 
 
 def _read_text(path: Path, classes: Classes) -> str:
@@ -111,6 +124,12 @@ def _is_csv(path: Path, first: str, classes: Classes) -> bool:
     return cells[0] == classes.format.csv_clip_column or (path.suffix.lower() == ".csv" and len(cells) > 1)
 
 
+def _has_header(first: str, classes: Classes) -> bool:
+    """Return whether the first line of a CSV names its columns; a set may state the columns of a CSV without names."""
+    cells, columns = _cells(first), classes.format.csv_columns
+    return len(cells) != len(columns) or not {*cells}.isdisjoint(columns)
+
+
 def _cells(row: str) -> list[str]:
     try:
         return [cell.strip() for cell in next(csv.reader([row.strip()], skipinitialspace=True), [""])]
@@ -121,40 +140,78 @@ def _cells(row: str) -> list[str]:
 def _csv_parser(where: str, header: str, classes: Classes) -> Callable[[str, str, Classes], Line]:
     """Return a function that parses the lines below the header of a CSV."""
     columns, form = _cells(header), classes.format
-    for column, flag in ((form.csv_clip_column, "--clip-column"), (form.csv_label_column, "--label-column")):
+    if "pixels" in columns:
+        raise UserError(
+            f"{where}: a list of pixels; write its images first: python -m dataloader.prepare FILE.csv --out DIR"
+        )
+    needed = [(form.csv_clip_column, "--clip-column"), (form.csv_label_column, "--label-column")]
+    if form.vote_columns:
+        absent = [column for column in form.vote_columns if columns.count(column) != 1]
+        if absent:
+            raise UserError(
+                f"{where}: no column {quote(absent[0])} with its votes; the columns are "
+                f"{', '.join(map(shorten, columns))}: correct the header, or name the data set of this list"
+            )
+        needed = needed[:1]
+    for column, flag in needed:
         if columns.count(column) != 1:
             raise UserError(
                 f"{where}: {'two columns' if column in columns else 'no column'} {quote(column)}; the columns are "
                 f"{', '.join(map(shorten, columns))}: name one with {flag}"
             )
-    return partial(
-        _csv_row,
-        count=len(columns),
-        clip_at=columns.index(form.csv_clip_column),
-        label_at=columns.index(form.csv_label_column),
-    )
+    return partial(_csv_row, columns=columns)
 
 
-def _csv_row(row: str, where: str, classes: Classes, count: int, clip_at: int, label_at: int) -> Line:
-    """Parse a line of a CSV. A label is the name of a class, or a number if the set states the first one."""
+def _csv_row(row: str, where: str, classes: Classes, columns: list[str]) -> Line | None:
+    """Parse a line of a CSV; return None for a line of another split, and no label for one that the set ignores."""
     cells, form = _cells(row), classes.format
-    if len(cells) != count or not cells[clip_at]:
+    values = dict(zip(columns, cells, strict=len(cells) == len(columns)))
+    is_whole = len(cells) == len(columns)
+    if is_whole and form.split_column in values and not _is_of_split(values[form.split_column], classes):
+        return None
+    label: str | None = ""
+    if is_whole:
+        label = _most_voted(values, where, form.vote_columns) if form.vote_columns else values[form.csv_label_column]
+        if label is None or label in form.ignored_labels:
+            return Line(where, values[form.csv_clip_column], ())
+    if not is_whole or not values[form.csv_clip_column]:
+        label_columns = "votes" if form.vote_columns else form.csv_label_column
         raise UserError(
-            f"{where}: expected {count} columns, among them {form.csv_clip_column} and {form.csv_label_column}, "
+            f"{where}: expected {len(columns)} columns, among them {form.csv_clip_column} and {label_columns}, "
             f"got {quote(row.strip())}"
         )
-    clip = form.csv_path.format(clip=without_suffix(slashes(cells[clip_at])).zfill(form.csv_digits))
-    is_number = cells[label_at].lower() not in classes.words and form.csv_label_base is not None
-    if is_number:
-        labels = (_label(cells[label_at], form.csv_label_base, where, classes),)
-    elif cells[label_at].lstrip("+-").isdecimal() and cells[label_at] not in classes.words:
+    name = slashes(values[form.csv_clip_column])
+    stem = without_suffix(name)
+    clip = form.csv_path.format(clip=stem.zfill(form.csv_digits))
+    if classes.layout == "images":  # an image is a file; a clip may be a folder or a video of any suffix
+        clip += name[len(stem) :]
+    return Line(where, clip, _csv_labels(label, where, classes))
+
+
+def _csv_labels(label: str, where: str, classes: Classes) -> tuple[int, ...]:
+    """Return the classes of a label: the name of a class, or a number if the set states the first one."""
+    if label.lower() in classes.words:
+        return labels_named(label, where, classes)
+    if classes.format.csv_label_base is not None:
+        return (_label(label, classes.format.csv_label_base, where, classes),)
+    if label.lstrip("+-").isdecimal():
         raise UserError(
-            f"{where}: the label {quote(cells[label_at])} is a number, and {classes.source} does not state the first "
+            f"{where}: the label {quote(label)} is a number, and {classes.source} does not state the first "
             f'number; add "csv_label_base" there'
         )
-    else:
-        labels = labels_named(cells[label_at], where, classes)
-    return Line(where, clip, labels)
+    return labels_named(label, where, classes)
+
+
+def _most_voted(cells: dict[str, str], where: str, columns: tuple[str, ...]) -> str | None:
+    """Return the column with more than half of the votes, without single votes; None if no column has so many.
+
+    This is the majority rule of the publishers of FER+.
+    """
+    wrong = next((column for column in columns if not cells[column].isdecimal()), None)
+    if wrong is not None:
+        raise UserError(f"{where}, {wrong}: expected a number of votes, got {quote(cells[wrong])}")
+    votes = {column: int(cells[column]) for column in columns if int(cells[column]) > 1}
+    return next((column for column, count in votes.items() if 2 * count > sum(votes.values())), None)
 
 
 def _video_and_class(row: str, where: str, classes: Classes) -> Line:

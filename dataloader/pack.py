@@ -11,6 +11,7 @@ appended first, then a line of ``journal.jsonl`` states that the clip is complet
 import base64
 import contextlib
 import json
+import math
 import os
 import shlex
 import shutil
@@ -30,7 +31,7 @@ from dataloader.annotation import Clip, read_annotation
 from dataloader.audit.options import SetOptions, training_advice
 from dataloader.boxes import check_boxes, every_frame, read_body_boxes, read_face_boxes
 from dataloader.classes import Classes
-from dataloader.clips import FrameFiles, Views, boxes_of
+from dataloader.clips import FrameFiles, Squares, Views, boxes_of
 from dataloader.frames import BadFrame, hash_files
 from dataloader.loader import Loader
 from dataloader.packed import (
@@ -59,6 +60,7 @@ from utils.text import plural
 
 LOCK = "journal.lock"
 FILE_BYTES = 2**30  # the next clip begins a new file once a file has this size
+FRAMES_TOGETHER = 256  # most frames of several clips that are in memory together, about 100 MB
 SAMPLES = 8  # clips of which one frame is encoded to estimate the size of JPEGs
 
 
@@ -115,7 +117,8 @@ def pack(options: PackOptions) -> None:
     with acquire_lock(folder / LOCK, f"--out {folder}: another process is writing this pack"):
         writer = PackWriter(folder, header)
         num_done = writer.resume(by_key)
-        remaining = clips[num_done:]
+        done = {entry["key"] for entry in writer.entries}
+        remaining = [clip for clip in clips if clip.key not in done]
         if num_done:
             print(f"continuing: {num_done} of {plural(len(clips), 'clip')} packed")
         size = estimate_size(remaining, views, options)
@@ -157,7 +160,7 @@ def read_clips(options: PackOptions, classes: Classes) -> tuple[list[Clip], dict
     clips: dict[str, Clip] = {}
     hashes = {}
     for split, file in options.lists.items():
-        split_clips = read_annotation(file, options.root_dir, classes)
+        split_clips = read_annotation(file, options.root_dir, classes.of_split(split), say=print)
         hashes[f"{split}_annotation"] = digest([[clip.key, clip.label] for clip in split_clips])
         for clip in split_clips:
             if clips.setdefault(clip.key, clip).label != clip.label:
@@ -187,27 +190,52 @@ def read_views(options: PackOptions, clips: list[Clip], classes: Classes) -> Vie
     )
 
 
+def group_by_video(clips: list[Clip]) -> list[list[Clip]]:
+    """Return the clips in groups that are decoded together: clips of one video, up to FRAMES_TOGETHER frames."""
+    by_video: dict[Path, list[Clip]] = {}
+    for clip in clips:
+        by_video.setdefault(clip.folder if clip.is_video else clip.folder / clip.key, []).append(clip)
+    groups: list[list[Clip]] = []
+    for video_clips in by_video.values():
+        groups.append([])
+        for clip in sorted(video_clips, key=lambda clip: clip.span or (0.0, math.inf)):
+            if groups[-1] and sum(len(other.frames) for other in (*groups[-1], clip)) > FRAMES_TOGETHER:
+                groups.append([])
+            groups[-1].append(clip)
+    return groups
+
+
 class ClipCrops(Dataset):
-    """``dataset[i]``: the index entry of a clip and the bytes of its crops."""
+    """``dataset[i]``: the index entries and the bytes of the crops of clips that are decoded together."""
 
     def __init__(self, clips: list[Clip], views: Views, options: PackOptions) -> None:
-        self.clips, self.views, self.source = clips, views, FrameFiles(views)
+        self.groups, self.views, self.source = group_by_video(clips), views, FrameFiles(views)
+        self.num_clips = len(clips)
         self.format, self.quality = options.format, options.quality
 
     def __len__(self) -> int:
-        return len(self.clips)
+        return len(self.groups)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Any], torch.Tensor]:
-        clip = self.clips[index]
-        before = stamps(clip)  # before the frames are read, so that a later change of a file is noticed
-        squares = self.source.squares(clip, np.arange(len(clip.frames)), {stream: [PLAIN] for stream in STREAMS})
+    def __getitem__(self, index: int) -> list[tuple[dict[str, Any], torch.Tensor]]:
+        clips, variants = self.groups[index], {stream: [PLAIN] for stream in STREAMS}
+        before = [stamps(clip) for clip in clips]  # before frames are read, so that a later change of a file is noticed
+        if len(clips) > 1:
+            squares = self.source.squares_together(clips, variants)
+        else:
+            squares = [self.source.squares(clips[0], np.arange(len(clips[0].frames)), variants)]
+        content = hash_files(clips[0].paths, all_bytes=True)  # clips of one video have the same file
+        return [self._entry(*row, content) for row in zip(clips, before, squares, strict=True)]
+
+    def _entry(
+        self, clip: Clip, before: list[list[int]], squares: Squares, content: str
+    ) -> tuple[dict[str, Any], torch.Tensor]:
         pixels = np.concatenate([squares.pixels[stream][0].numpy() for stream in STREAMS])  # (2 N, 3, S, S)
         entry = {
             "key": clip.key,
             "label": clip.label,
             "frames": list(clip.frames),
             "stamps": before,
-            "content": hash_files(clip.paths, all_bytes=True),
+            "content": content,
             "boxes": dict(zip(STREAMS, map(digest, boxes_of(clip, self.views)), strict=True)),
             "face_sizes": squares.face_sizes.tolist(),
             "replaced": squares.replaced,
@@ -252,7 +280,8 @@ def write_crops(writer: "PackWriter", dataset: ClipCrops, workers: int | None) -
     workers = default_workers() if workers is None else workers
     loader = Loader(dataset, batch_size=None, num_workers=min(workers, len(dataset)))
     try:
-        for entry, payload in progress_bar(loader, len(dataset), "pack"):
+        entries = (entry for group in loader for entry in group)
+        for entry, payload in progress_bar(entries, dataset.num_clips, "pack"):
             writer.append(entry, payload.numpy())
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):

@@ -29,6 +29,7 @@ CONTAINERS = (  # formats that FFmpeg may open; no playlists, which name other f
 )
 FOLDER_FPS = 25.0  # default rate of a folder of frames
 UNKNOWN_FPS = 25.0  # rate of a file or camera that does not state one
+JUMPING_TIMES = "times that jump; the following times are counted on"
 MAX_BACK, MAX_AHEAD = 1.0, 6 * 3600.0  # seconds; a larger jump of the timestamps is ignored
 MAX_MISSING = 0.5  # seconds that may be missing at the end before a file counts as truncated
 EXIF_ORIENTATION = 0x0112
@@ -84,16 +85,21 @@ class Video(AbstractContextManager):
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         return self.frames()
 
-    def frames(self, every: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+    def frames(
+        self, every: float | None = None, times: list[float] | None = None
+    ) -> Iterator[tuple[float, np.ndarray]]:
         """Yield ``(seconds, (H, W, 3) uint8)`` of each frame, or of the first one in every ``every`` seconds.
 
         Frames in between are decoded, since later ones depend on them, but not converted to RGB, which takes as long.
+        The seconds of every decoded frame are added to ``times``.
         """
         due, early = 0.0, 0.5 / self.fps
         for seconds, picture in self._shots():
             if self.longest is not None and seconds > self.longest:
                 raise TooLong(f"{self.name}: lasts longer than {self.longest:.0f} s")
             self.end = seconds + 1 / self.fps
+            if times is not None:
+                times.append(seconds)
             if every is None:
                 yield seconds, picture()
             elif seconds + early >= due:
@@ -187,6 +193,22 @@ class FileVideo(Video):
             if number >= indexes[-1]:
                 return
 
+    def read_parts(self, spans: Sequence[Span | None]) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield the number of the span, the number of the frame from its start, and the picture, for all frames in any
+        of ``spans`` (None: the whole file). The file is decoded once, from the first span to the last.
+        """
+        start = min(span[0] if span else 0.0 for span in spans)
+        stop = max(span[1] if span else math.inf for span in spans)
+        counts = [0] * len(spans)
+        for seconds, picture in self._shots(start):
+            if seconds >= stop:
+                return
+            inside = [n for n, span in enumerate(spans) if span is None or span[0] <= seconds < span[1]]
+            pixels = picture() if inside else None
+            for n in inside:
+                yield n, counts[n], pixels
+                counts[n] += 1
+
     def _time_of(self, packet: Any) -> float:
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None or self.first is None:
@@ -208,7 +230,7 @@ class FileVideo(Video):
                 stamp = (first or 0.0) + end if frame.time is None else float(frame.time)
                 first = stamp if first is None else first
                 if not -MAX_BACK <= stamp - first - last <= MAX_AHEAD:  # joined parts with separate times
-                    faults.append("times that jump; the following times are counted on")
+                    faults.append(JUMPING_TIMES)
                     first = stamp - end
                 last = max(stamp - first, last)
                 length = float(frame.duration or 0) * float(frame.time_base or 0)

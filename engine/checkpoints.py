@@ -18,7 +18,7 @@ from engine.options import GROUPS, Config, group_of, names_with, options_by_name
 from engine.registry import method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
-from models.lora import lora_layers, merge_lora
+from models.lora import is_lora, merge_lora
 from utils.checkpoint import FORMAT, advice_on_folder, hash_tensors, read_checkpoint, to_full
 from utils.config import flag_of, from_json, resolve, written
 from utils.errors import UserError, about, first_line
@@ -275,22 +275,24 @@ def frozen_towers(content: dict[str, Any], config: Config) -> dict[str, Tensor]:
     return state
 
 
-def initial_weights(model: nn.Module, config: Config) -> list[str]:
+def initial_weights(model: nn.Module, config: Config, names: tuple[str, ...]) -> list[str]:
     """Load every tensor of ``--init-from`` that fits into a new model; return a summary, then a line on each tensor.
 
     If the file has positions for more frames, the first ones are used, which belong to the first frames of a clip. LoRA
-    in the file is added to its weights, unless the new model has LoRA in the same layers.
+    in the file is added to its weights, unless the new model has LoRA of the same size in the same layers. The linear
+    layer of single frames is used only for the same classes; ``names`` are those of the new model.
     """
     path, current = Path(config.model.init_from), model.state_dict()
     opened = open_checkpoint(path, {"dataset": config.data.dataset, "class_texts": config.data.class_texts})
     stored, taken = whole_state(opened.content, opened.config), {}
-    if lora_layers(stored) != lora_layers(current):
+    if not has_same_lora(stored, opened.config, current, config):
         stored = merge_lora(stored, opened.config.optim.lora_alpha)
+    has_other_classes = tuple(opened.content["classes"]) != names
     fates: dict[str, list[str]] = {"taken": [], "cut": [], "left": []}
     align_positions(stored, current)
     for key, tensor in current.items():
         value, size = stored.get(key), tensor.shape
-        if value is None or key in CLASS_BUFFERS:
+        if value is None or key in CLASS_BUFFERS or (key.startswith("readout") and has_other_classes):
             fates["left"].append(f"{key} ({'not in it' if value is None else 'of its classes'})")
         elif value.shape == size:
             taken[key] = value.to(tensor.dtype)
@@ -300,13 +302,17 @@ def initial_weights(model: nn.Module, config: Config) -> list[str]:
             fates["cut"].append(f"{key} (the first {size[1]} of {value.shape[1]})")
         else:
             fates["left"].append(f"{key} ({tuple(value.shape)} in it)")
-    if not any("temporal" in key for key in fates["taken"]):
-        raise UserError(f"--init-from {path}: no temporal transformer of this model's size in it")
+    has_transformers = all(any("temporal" in key for key in state) for state in (stored, current))
+    part, title = ("temporal", "temporal transformer") if has_transformers else ("image_encoder.", "image tower")
+    if not any(part in key for key in fates["taken"] + fates["cut"]):
+        raise UserError(f"--init-from {path}: no {title} of this model's size in it; name another checkpoint")
     model.load_state_dict(taken, strict=False)
     cut = f"; cut: {', '.join(fates['cut'])}" if fates["cut"] else ""
     summary = (
         f"--init-from {path}: {len(taken)} tensors taken{cut}; not in it, or of another shape: {_some(fates['left'])}"
     )
+    if opened.config.data.normalize != config.data.normalize:
+        summary += f"; it was trained with --normalize {opened.config.data.normalize}, not {config.data.normalize}"
     return [summary, *(f"  {fate:<6} {name}" for fate, names in fates.items() for name in names)]
 
 
@@ -321,6 +327,14 @@ def align_positions(stored: dict[str, Tensor], current: Mapping[str, Tensor]) ->
             stored[positions] = stored[positions][:, 1:]
         elif token in current and token not in stored and stored[positions].shape[2] == current[positions].shape[2]:
             stored[positions] = torch.cat([current[positions][:, :1], stored[positions]], dim=1)
+
+
+def has_same_lora(
+    stored: dict[str, Tensor], stored_options: Config, current: dict[str, Tensor], config: Config
+) -> bool:
+    """Return whether the corrections of two models are in the same layers, of the same size and multiplied alike."""
+    shapes = [{name: state[name].shape for name in state if is_lora(name)} for state in (stored, current)]
+    return shapes[0] == shapes[1] and (not shapes[0] or stored_options.optim.lora_alpha == config.optim.lora_alpha)
 
 
 def _some(names: list[str]) -> str:

@@ -80,7 +80,7 @@ def check_config(config: Config, flags: Mapping[str, Any], reads_videos: bool) -
     check_seeds(config)
     check_ablation(config)
     method = method_named(config.model.model)
-    if config.optim.select_on == "test" and method.split_by_fold:
+    if config.optim.select_on == "test" and method.splits_by_fold(config):
         raise UserError(f"--select-on test: --model {method.name} has no test videos; pass val or last")
     method.check(config, flags)
     check_videos(config, flags)

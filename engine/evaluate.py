@@ -63,7 +63,7 @@ def require_read(method: Method, flags: dict[str, Any], path: Path) -> None:
 def stored_classes(content: dict[str, Any], config: Config, flags: dict[str, Any], path: Path) -> Classes:
     """Return the classes of a checkpoint, with their names and numbers in the lists of the data set."""
     names, base = tuple(content["classes"]), content["label_base"]
-    if method_named(config.model.model).fixed_classes() is not None:
+    if method_named(config.model.model).fixed_classes(config) is not None:
         return run_classes(config)
     data = config.data
     lists = list_classes(data.dataset, data.class_texts, data.clip_column, data.label_column)

@@ -273,7 +273,7 @@ def final_loader(
 
     Runs of a sweep share them if the image encoder is frozen and one process computes on the CPU.
     """
-    is_frozen = not config.optim.learns("image") and method_named(config.model.model).answers_clips
+    is_frozen = not config.optim.learns("image") and method_named(config.model.model).reads_lists(config)
     if not is_frozen or session.device.type != "cpu" or session.group.world > 1:
         return loader
     key = evaluation_key(model, clips, views, config, session)

@@ -29,9 +29,11 @@ class Splits:
 
 def require_lists(config: Config) -> None:
     """Raise a UserError where a list is missing, before anything is loaded or downloaded."""
-    if not method_named(config.model.model).answers_clips:
+    method = method_named(config.model.model)
+    if not method.reads_lists(config):
         if config.data.root_dir is None:
-            raise UserError(f"--model {config.model.model} needs --root-dir DIR, a set in Aff-Wild2's layout")
+            lists = ", or lists of images: --train-annotation FILE" if "clip lists" in method.reads else ""
+            raise UserError(f"--model {method.name} needs --root-dir DIR, a set in Aff-Wild2's layout{lists}")
         return
     if config.run.mode == "train" and config.data.train_annotation is None:
         raise UserError("--mode train needs --train-annotation FILE (bash train.sh makes a set with a list)")
@@ -41,7 +43,7 @@ def require_lists(config: Config) -> None:
 
 def run_classes(config: Config) -> Classes:
     """Return the classes of the run; with ``--label-type compound`` also every combination in its lists."""
-    data, fixed = config.data, method_named(config.model.model).fixed_classes()
+    data, fixed = config.data, method_named(config.model.model).fixed_classes(config)
     if fixed is not None:
         return fixed
     classes = load_classes(data.dataset, data.class_texts, data.clip_column, data.label_column)
@@ -56,18 +58,24 @@ def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
     data = config.data
     packed = packed_clips.open_pack(data.pack).frames if data.pack else None
 
-    def read(file: str | None, captions: dict[str, str] | None = None) -> list[Clip]:
-        return read_annotation(file, data.root_dir, classes, packed, captions) if file else []
+    def read(file: str | None, split: str, captions: dict[str, str] | None = None) -> list[Clip]:
+        if not file:
+            return []
+        return read_annotation(file, data.root_dir, classes.of_split(split), packed, captions, log.say)
 
     unlisted = method_named(config.model.model).read_clips(config)
     if unlisted is not None:
         train, validation = unlisted
         splits = Splits(train, validation, []) if config.run.mode == "train" else Splits([], [], validation)
     elif config.run.mode != "train":
-        splits = Splits([], [], read(data.test_annotation))
+        splits = Splits([], [], read(data.test_annotation, "test"))
     else:
         captions = read_captions(data.captions, data.root_dir) if data.captions else None
-        splits = Splits(read(data.train_annotation, captions), read(data.val_annotation), read(data.test_annotation))
+        splits = Splits(
+            read(data.train_annotation, "train", captions),
+            read(data.val_annotation, "val"),
+            read(data.test_annotation, "test"),
+        )
         splits = _hold_out(splits, config, classes, log)
         if data.votes is not None:
             splits = replace(splits, train=targets.with_votes(splits.train, data.votes, data.root_dir, classes))

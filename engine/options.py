@@ -193,8 +193,8 @@ class DataOptions:
     test_annotation: str | None = listed_file(None, "List of test clips.", modes=LISTS, in_grid=False)
     fold: str | None = option(
         None,
-        "Number that {fold} in a path stands for; all: one run per fold, scored together. For sequence and "
-        "frame-expr the split: 0 is the official one, 1 to 4 are others.",
+        "Number that {fold} in a path stands for; all: one run per fold, scored together. For long videos "
+        "(sequence, frame-expr without lists) the split: 0 is the official one, 1 to 4 are others.",
         modes=LISTS, of_dataset=True, in_grid=False, metavar="N|all"
     )
     leave_out: str | None = caption_option(
@@ -329,7 +329,7 @@ class ModelOptions:
         "clip-caer",
         "The method. clip-caer: face and context stream; dfer-clip: one stream with learnable prompts; emoclip: "
         "video against any text; sequence: every frame of long videos from stored features; frame-expr: single "
-        "frames.",
+        "frames of long videos, or the images of lists.",
         checkpoint="fixed", common=True, choices=method_names
     )
     task: Literal["classification", "regression", "va", "expr", "au", "multi"] = option(
@@ -356,12 +356,13 @@ class ModelOptions:
         None, "Width of the heads of the image tower, if file and config do not state it (80 for ViT-H/14).",
         modes=(*MODELS, "cache", "inspect"), free=True, minimum=1, maximum=1024
     )
-    text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = clip_option(
-        "class_descriptor", "Which class texts the prompts are built from.",
+    text_type: Literal["class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble"] = option(
+        "class_descriptor", "Which class texts the prompts are built from.", part="clip models",
         in_tensors=False, modes=MODELS, checkpoint="fixed classes"
     )
-    temporal_layers: int = clip_option(
-        1, "Blocks of each temporal transformer.", checkpoint="fixed classes", minimum=1, maximum=48
+    temporal_layers: int = option(
+        1, "Blocks of each temporal transformer.", part="clip models", checkpoint="fixed classes", minimum=1,
+        maximum=48
     )
     temporal_pool: Literal["class-token", "attention", "mean"] = clip_option(
         "class-token",
@@ -635,7 +636,8 @@ class SequenceOptions:
     positions: bool = window_layer(False, "Sinusoidal positions before the transformer.")
     transformer_layers: int = window_layer(8, "Blocks of the transformer encoder.", minimum=1, maximum=48)
     frame_step: int = option(
-        1, "For frame-expr: every n-th training frame, since neighbours are alike.", part="frame step", minimum=1
+        1, "For frame-expr on long videos: every n-th training frame, since neighbours are alike.", part="frame step",
+        minimum=1
     )
     smooth: int = window_option(
         1,

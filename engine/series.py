@@ -78,7 +78,7 @@ def check_fold(config: Config, flags: dict[str, Any], stored_options: dict[str, 
     method_is_unknown = config.run.mode == "eval" and not stored_options  # until the checkpoint has been read
     if fold in (None, "all", stored_options.get("fold")) or waiting_paths(config) or method_is_unknown:
         return
-    if not method_named(config.model.model).split_by_fold:
+    if not method_named(config.model.model).splits_by_fold(config):
         raise UserError(f"--fold {fold}: no path of this command holds {{fold}}, so it would change nothing")
 
 
@@ -87,7 +87,7 @@ def check_series(config: Config) -> None:
     data = config.data
     if data.fold not in (None, "all") and not re.fullmatch("[0-9]{1,3}", data.fold):
         raise UserError(f"--fold {data.fold}: expected a number, or all")
-    if data.fold == "all" and method_named(config.model.model).split_by_fold:
+    if data.fold == "all" and method_named(config.model.model).splits_by_fold(config):
         raise UserError(f"--fold all: --model {config.model.model} takes one fold at a time, 0 to 4")
     if data.fold == "all" and data.leave_out == "all":
         raise UserError("--fold all --leave-out all: name one fold, or one class")
@@ -141,7 +141,7 @@ def check_ablation(config: Config) -> None:
         return
     if not results.grid and not results.drop_one and config.run.resume is None:
         raise UserError('--mode ablate needs --grid "NAME=A,B ..." or --drop-one')
-    if not method_named(model.model).answers_clips or model.task != "classification":
+    if not method_named(model.model).reads_lists(config) or model.task != "classification":
         raise UserError(
             f"--mode ablate compares predictions clip by clip: it needs a method with one class per clip, not "
             f"--model {model.model} with --task {model.task}"

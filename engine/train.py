@@ -60,7 +60,7 @@ def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     model, shape = build_model(config, classes)  # before the data is read, so that a wrong path fails at once
     with open_session(config, start) as session:
         if config.model.init_from and resume_point is None:
-            summary, *tensors = checkpoints.initial_weights(model, config)
+            summary, *tensors = checkpoints.initial_weights(model, config, classes.names)
             session.log.say(summary)
             session.log.note("\n".join(tensors))
         task = method.task(model.to(session.device), classes.names, config.loss)

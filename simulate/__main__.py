@@ -20,15 +20,20 @@ from utils.errors import UserError
 KINDS = (Settings, LayoutSettings, VideoSettings)
 KIND_OF = {Settings.layout: Settings, **dict.fromkeys(LAYOUTS, LayoutSettings), VideoSettings.layout: VideoSettings}
 
+SMALL_CLIP = "--clip-path weights/mini_clip.safetensors --image-size 112 --lr-image-encoder 1e-4"
+CLIPS = "@recipes/dfer_clip.args @recipes/data/{}.args @recipes/simulated_faces.args"
+STILLS = f"@recipes/frame_expr.args @recipes/data/{{}}.args {SMALL_CLIP} --batch-size 16"
 TRAINING = {  # layout → flags of main.py that train on its sets with the small CLIP of weights/
     "raer": "@recipes/demo.args",
     "dfew": "@recipes/dfer_clip_demo.args",
     "mafw": "@recipes/emoclip_demo.args",
-    "affwild2": "@recipes/frame_expr.args --clip-path weights/mini_clip.safetensors --image-size 112 --batch-size 64 "
-    "--lr-image-encoder 1e-4 --frame-step 4",
+    "affwild2": f"@recipes/frame_expr.args {SMALL_CLIP} --batch-size 64 --frame-step 4",
+    "raf-db": STILLS.format("raf_db"),
+    "affectnet": STILLS.format("affectnet"),
+    "fer2013": f"@recipes/frame_expr.args --dataset FER2013 --train-annotation train --val-annotation validation "
+    f"--test-annotation test {SMALL_CLIP} --batch-size 16",
 } | {
-    name.replace("_", "-"): f"@recipes/dfer_clip.args @recipes/data/{name}.args @recipes/simulated_faces.args"
-    for name in ("ferv39k", "afew", "caer", "caer_s", "daisee")
+    name.replace("_", "-"): CLIPS.format(name) for name in ("ferv39k", "afew", "caer", "caer_s", "daisee", "engagenet")
 }
 
 

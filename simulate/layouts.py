@@ -1,4 +1,4 @@
-"""Sets in the layouts of seven published ones: their classes and folders; draws their clips and writes their lists.
+"""Sets in the layouts of published ones: their classes and folders; draws their clips or stills and writes their lists.
 
 The layouts of RAER and Aff-Wild2 are in other files.
 """
@@ -27,6 +27,18 @@ NOTE = (
 )
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")  # of DFEW, FERV39k and AFEW
 SEVEN_FOLDERS = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
+RAF_CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+AFFECT_CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
+AFFECT_COLUMNS = (
+    "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+)
+NO_FACE = 10  # AffectNet's label of pictures without a face
+FER_CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+FER_FOLDERS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+FER_SIDE = 48  # pixels
+FER_VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+ENGAGEMENT_CLASSES = ("Not-Engaged", "Barely-engaged", "Engaged", "Highly-Engaged")
 CAER_CLASSES = ("Anger", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 EMOTION_OF = dict(zip(SEVEN_FOLDERS, SEVEN, strict=True)) | {"Anger": "anger"}  # for classes with another name
 BLENDS = (  # in MAFW's class order
@@ -123,6 +135,43 @@ def write_daisee_labels(root: Path, settings: SetSettings, clips: list[DrawnClip
         write_lines(root / f"DAiSEE/Labels/{name.title()}Labels.csv", lines, end="\r\n")
 
 
+def write_raf_db_list(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
+    """Write the one list of both splits; the names in it are those of the pictures without ``_aligned``."""
+    names = [Path(clip.slot.folder).name.replace("_aligned", "") for clip in clips]
+    lines = [f"{name} {clip.slot.label + 1}" for name, clip in zip(names, clips, strict=True)]
+    write_lines(root / "basic/EmoLabel/list_patition_label.txt", lines)
+
+
+def write_affectnet_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
+    """Write both lists, the second without a header, each with a picture that has no face."""
+    for _, name, part in split_lists(("train", "validation"), clips):
+        lines = [AFFECT_COLUMNS] if name == "train" else []
+        paths = [(clip.slot.folder.partition("/")[2], clip.slot.label) for clip in part]
+        lines += [f"{path},4,4,120,120,40.5;60.0;88.5;60.0,{label},0.1,-0.2" for path, label in paths]
+        lines.append(f"0/none-{name}.jpg,0,0,0,0,,{NO_FACE},-2,-2")
+        write_lines(root / f"Manually_Annotated_file_lists/{'training' if name == 'train' else name}.csv", lines)
+
+
+def write_fer2013_lists(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
+    """Write FER2013's CSV of pixels and the votes of FER+ on the same pictures; both have all splits in one file."""
+    pixels, votes = ["emotion,pixels,Usage"], [",".join(("Usage", "Image name", *FER_VOTES))]
+    for number, clip in enumerate(clips):
+        grey = cv2.imread(str(root / clip.slot.folder), cv2.IMREAD_GRAYSCALE)
+        usage, label = USAGES[clip.slot.list_name], clip.slot.label
+        pixels.append(f"{label},{' '.join(map(str, grey.ravel()))},{usage}")
+        count = int(settings.stream(Stream.RATING, clip.slot.number).integers(7, 11))  # of ten voters
+        given = {FER_CLASSES[label]: count, "unknown": 10 - count}
+        votes.append(",".join((usage, f"fer{number:07d}.png", *(str(given.get(name, 0)) for name in FER_VOTES))))
+    write_lines(root / "fer2013.csv", pixels)
+    write_lines(root / "fer2013new.csv", votes)
+
+
+def write_engagenet_labels(root: Path, settings: SetSettings, clips: list[DrawnClip]) -> None:
+    for _, name, part in split_lists(("train", "validation", "test"), clips):
+        rows = [f"{Path(clip.slot.folder).name}.mp4,{ENGAGEMENT_CLASSES[clip.slot.label]}" for clip in part]
+        write_lines(root / f"{name}_engagement_labels.csv", ["chunk,label", *rows])
+
+
 def rate_symptoms(moments: tuple[Moment, ...], rng: np.random.Generator) -> tuple[float, float]:
     """Return simulated scores of expressivity and withdrawal, 0 to 10: targets to test regression, no diagnosis.
 
@@ -149,6 +198,8 @@ class Layout:
     write_more: Callable[[Path, SetSettings, list[DrawnClip]], None] | None = None
     digits: int = 4  # of the number of a clip in that folder
     prefix: Callable[[Slot], str] = lambda slot: ""  # of the name of a clip, before its number
+    ending: str = ""  # of the name of a still
+    grey_side: int | None = None  # stills are grey and this wide and high
     is_cropped: bool = True  # faces; else whole frames
     is_still: bool = False  # one picture a clip
     has_blends: bool = False
@@ -232,6 +283,54 @@ LAYOUTS = {
         write_more=write_face_boxes,
         is_cropped=False,
         is_still=True,
+        ending=".png",
+    ),
+    "raf-db": Layout(
+        classes=RAF_CLASSES,
+        lists=("train", "test"),
+        parent=lambda slot: "basic/Image/aligned",
+        digits=5,
+        prefix=lambda slot: f"{slot.list_name}_",
+        ending="_aligned.jpg",
+        paths="basic/EmoLabel/list_patition_label.txt names the pictures of both splits, labels from 1; "
+        "train_00001.jpg is basic/Image/aligned/train_00001_aligned.jpg",
+        write_more=write_raf_db_list,
+        is_still=True,
+    ),
+    "affectnet": Layout(
+        classes=AFFECT_CLASSES,
+        lists=("train", "validation"),
+        parent=lambda slot: f"Manually_Annotated_Images/{slot.person + 1}",
+        digits=8,
+        ending=".jpg",
+        paths="Manually_Annotated_file_lists holds CSVs, that of validation without a header; paths in them start at "
+        "Manually_Annotated_Images",
+        write_more=write_affectnet_lists,
+        is_still=True,
+    ),
+    "fer2013": Layout(
+        classes=FER_CLASSES,
+        lists=("train", "validation", "test"),
+        parent=lambda slot: f"{slot.list_name}/{FER_FOLDERS[slot.label]}",
+        digits=5,
+        ending=".png",
+        grey_side=FER_SIDE,
+        paths="fer2013.csv holds the pixels of every picture, fer2013new.csv the votes of FER+ on them; the same "
+        "pictures are in <train, validation or test>/<class>",
+        write_more=write_fer2013_lists,
+        is_still=True,
+    ),
+    "engagenet": Layout(
+        classes=ENGAGEMENT_CLASSES,
+        lists=("train", "validation", "test"),
+        parent=lambda slot: slot.list_name.title(),
+        prefix=lambda slot: f"subject_{slot.person + 1}_vid_0_",
+        digits=1,
+        paths="<train, validation or test>_engagement_labels.csv hold `chunk,label`: the frames of "
+        "subject_1_vid_0_1.mp4 are in <Train, Validation or Test>/subject_1_vid_0_1",
+        write_more=write_engagenet_labels,
+        is_cropped=False,
+        has_engagement=True,
     ),
     "daisee": Layout(
         classes=("Very Low", "Low", "High", "Very High"),
@@ -261,7 +360,9 @@ class LayoutSettings(SetSettings):
     """
 
     title: ClassVar[str] = "other layouts"
-    layout: Literal["dfew", "ferv39k", "mafw", "afew", "caer", "caer-s", "daisee"] = "dfew"
+    layout: Literal[
+        "dfew", "ferv39k", "mafw", "afew", "caer", "caer-s", "daisee", "raf-db", "affectnet", "fer2013", "engagenet"
+    ] = "dfew"
     persons: int = option(30, "how many persons")
     clips: int = option(280, "how many clips, all lists together")
     test_fraction: float | None = option(
@@ -326,7 +427,7 @@ class LayoutSettings(SetSettings):
             parent = layout.parent(slots[i])
             counts[parent] += 1  # the clips of one folder are counted from 1
             name = f"{layout.prefix(slots[i])}{counts[parent]:0{layout.digits}d}"
-            folder = f"{parent}/{name}{'.png' if layout.is_still else ''}"
+            folder = f"{parent}/{name}{layout.ending}"
             numbered.append(replace(slots[i], number=number, folder=folder))
         return numbered
 
@@ -351,7 +452,11 @@ class LayoutSettings(SetSettings):
         if layout.is_cropped:
             pictures = crop_portraits(pictures, heads)
         if layout.is_still:
-            files = {slot.folder: cv2.imencode(".png", pictures[0][..., ::-1])[1].tobytes()}
+            picture = pictures[0][..., ::-1]
+            if layout.grey_side is not None:
+                size = (layout.grey_side, layout.grey_side)
+                picture = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), size, interpolation=cv2.INTER_AREA)
+            files = {slot.folder: cv2.imencode(Path(slot.folder).suffix, picture)[1].tobytes()}
         else:
             encoded = [encode_jpeg(picture, scene.camera.quality) for picture in pictures]
             files = {f"{slot.folder}/{frame_name(number)}": data for number, data in enumerate(encoded, start=1)}

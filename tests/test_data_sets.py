@@ -5,13 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drawn import ELEVEN, LEVELS, READERS, SEVEN, classes_in_columns, flags, truth
+from tests.support.drawn import (
+    AFFECTNET,
+    ELEVEN,
+    ENGAGEMENT,
+    LEVELS,
+    RAF_DB,
+    READERS,
+    SEVEN,
+    classes_in_columns,
+    flags,
+    truth,
+)
 from tests.support.tiny import as_arguments
 from tests.support.tools import FAST, error_of, run_main
 
 CAER = "anger disgust fear happiness neutral sadness surprise".split()
 CLASSES = {"dfew": SEVEN, "ferv39k": SEVEN, "afew": SEVEN, "mafw": ELEVEN, "mafw_captions": ELEVEN}
-CLASSES |= {"caer": CAER, "caer_s": CAER, "daisee": LEVELS}
+CLASSES |= {"caer": CAER, "caer_s": CAER, "daisee": LEVELS, "engagenet": ENGAGEMENT}
+CLASSES |= {"raf_db": RAF_DB, "affectnet": AFFECTNET}
 DFER_CLIP = "@recipes/dfer_clip.args"
 
 
@@ -21,7 +33,7 @@ def zero_shot(reader, root, folder):
 
 def assert_labels(run, reader, root):
     expected = truth(reader, root)
-    assert len(expected) >= 7 or reader == "daisee"
+    assert len(expected) >= 7 or reader in ("daisee", "engagenet")
     assert {row["clip"]: row["label"] for row in run.predictions} == expected
     assert len(run.predictions) == len(expected) == run.metrics["num_clips"]
 

@@ -13,7 +13,7 @@ from textwrap import fill, wrap
 from typing import Any
 
 from dataloader.audit.audit import Audit, audit
-from dataloader.audit.checks import Counts, Finding
+from dataloader.audit.checks import Counts, Finding, PublishedCount
 from dataloader.audit.contents import Contents, Coverage, size_text
 from dataloader.audit.folds import require_new, write_folds
 from dataloader.audit.options import AuditOptions, each_fold, read_options
@@ -74,6 +74,8 @@ def report_title(options: AuditOptions, source: str) -> str:
 def report_text(result: Audit, title: str) -> str:
     """Return an audit as text, readable at 100 columns."""
     lines = [title, "", *split_table(result), "", *class_table(result.counts)]
+    if result.published:
+        lines += ["", f"published by {result.classes.published['source']}:", *published_table(result.published)]
     lines += ["", *(box_table(result.coverages) if result.coverages else ["boxes: not checked, no file was given"])]
     numbers = [plural(number, severity) for severity, number in result.summary.items() if number]
     lines += ["", f"findings: {', '.join(numbers) or 'none'}"]
@@ -104,6 +106,16 @@ def class_table(splits: list[Counts]) -> list[str]:
         worth = test.worth(name) if test else None
         rows.append([name, *cells, "" if worth is None else f"{worth:.2f} UAR points"])
     return text_table(rows, "l" + "rr" * len(splits))
+
+
+def published_table(counts: list[PublishedCount]) -> list[str]:
+    """Return a table of published counts, with the number of clips or persons that are missing or too many."""
+    rows = [("part", "of", "published", "here", "")]
+    for row in counts:
+        lack = row.published - row.here
+        text = "" if lack == 0 else f" {lack:,} missing" if lack > 0 else f" {-lack:,} too many"
+        rows.append((row.part, row.subject, f"{row.published:,}", f"{row.here:,}", text))
+    return text_table(rows, "llrrl")
 
 
 def box_table(coverages: list[Coverage]) -> list[str]:

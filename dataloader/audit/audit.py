@@ -2,13 +2,13 @@
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dataloader.annotation import Clip, label_sets, lines_of, name_clip, on_disk, require_same
 from dataloader.audit import checks
-from dataloader.audit.checks import KINDS, Counts, Finding
+from dataloader.audit.checks import KINDS, Counts, Finding, PublishedCount
 from dataloader.audit.contents import (
     Contents,
     Coverage,
@@ -43,6 +43,7 @@ class AuditedList:
     clips: list[Clip] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)  # the line of each clip
     faults: dict[str, list[UserError]] = field(default_factory=dict)  # by kind
+    ignored: list[str] = field(default_factory=list)  # file and number of lines whose label the set ignores
 
     @property
     def num_unread(self) -> int:
@@ -62,6 +63,7 @@ class Audit:
     coverages: list[Coverage]
     sizes: dict[str, Counter[Size]]  # frame sizes of each split; empty with --quick
     findings: list[Finding]  # the most severe first
+    published: list[PublishedCount]  # empty if no count of the set is known
 
     @property
     def summary(self) -> dict[str, int]:
@@ -75,7 +77,13 @@ class Audit:
             splits[split]["sizes"] = {size_text(size): number for size, number in sizes.most_common()}
         for coverage in self.coverages:
             splits[coverage.split].setdefault("boxes", {})[coverage.kind] = coverage.as_dict()
-        return {"splits": splits, "summary": self.summary, "findings": [f.as_dict() for f in self.findings]}
+        published = [asdict(row) for row in self.published]
+        return {
+            "splits": splits,
+            "published": published,
+            "summary": self.summary,
+            "findings": [f.as_dict() for f in self.findings],
+        }
 
 
 def audit(options: AuditOptions, contents: Contents) -> Audit:
@@ -92,12 +100,17 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
     contents.read(clips, options.workers, options.quick)
     counts = [checks.count_clips(split, split_clips, classes) for split, split_clips in splits.items()]
     findings = [f for audited in lists for f in fault_findings(LIST_FAULTS, audited.faults, audited.split)]
+    for audited in lists:
+        text = f"{audited.split}: {{line}} left out, without a class or with a label that the set ignores"
+        findings += checks.findings_of("labels_ignored", text, audited.ignored, audited.split)
     findings += [finding for split in counts if split.clips for finding in checks.class_findings(split)]
     findings += checks.shared_persons(splits) + checks.shared_clips(splits) + checks.two_labels(splits, classes)
     findings += same_content(splits, {clip.key: contents[clip].hash for clip in clips})
     for split, split_clips in splits.items():
         findings += checks.repeated_clips(split, split_clips) + checks.differing_counts(split_clips, split)
         findings += frame_findings(split, split_clips, contents)
+    published = checks.published_counts(splits, classes)
+    findings += checks.published_findings(published)
     coverages: list[Coverage] = []
     for kind, file in options.boxes.items():
         kind_coverages, kind_findings = audit_boxes(kind, file, options.root_dir, splits, classes)
@@ -108,7 +121,7 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
         for split, part in splits.items():
             sizes[split] = Counter(size for clip in part for size in contents[clip].sizes.elements())
     findings.sort(key=lambda finding: list(KINDS).index(finding.severity))
-    return Audit(classes, lists, counts, coverages, sizes, findings)
+    return Audit(classes, lists, counts, coverages, sizes, findings, published)
 
 
 def _read_classes(options: AuditOptions) -> Classes:
@@ -128,7 +141,10 @@ def read_list(split: str, file: str, root: str | None, classes: Classes) -> Audi
     audited = AuditedList(split, resolve_path(file, root))
     first: dict[str, Clip] = {}
     try:
-        for line in lines_of(audited.file, file, classes, audited.add_fault):
+        for line in lines_of(audited.file, file, classes.of_split(split), audited.add_fault):
+            if not line.labels:
+                audited.ignored.append(line.where)
+                continue
             try:
                 clip = name_clip(line, root, classes)
             except UserError as fault:

@@ -18,7 +18,7 @@ KINDS = {  # of findings, by severity
     "boxes_size",
     "warning": "person_shared class_missing few_clips frame_count clip_repeated content_repeated box_coverage "
     "box_outside tiny_frames",
-    "note": "frame_order frame_gaps sizes_change persons_unknown",
+    "note": "frame_order frame_gaps sizes_change persons_unknown labels_ignored published_count",
 }
 SEVERITY = {kind: severity for severity, kinds in KINDS.items() for kind in kinds.split()}
 MAX_EXAMPLES = 3  # of each finding
@@ -195,6 +195,57 @@ def differing_counts(clips: list[Clip], split: str | None = None) -> list[Findin
     )
     examples = [f"{location(clip)}: {clip.listed_frames} listed, {len(clip.frames)} exist" for clip in differing]
     return findings_of("frame_count", text, examples, split)
+
+
+@dataclass(frozen=True)
+class PublishedCount:
+    """A count that the publisher of a set states, and what the lists hold."""
+
+    part: str
+    subject: str  # clips, persons, or a class
+    published: int
+    here: int
+
+
+def published_counts(splits: Splits, classes: Classes) -> list[PublishedCount]:
+    """Return the published counts of the parts that the given lists hold.
+
+    Where a set has no public test part, the validation part may be the list for testing. All lists together are
+    compared only if none of the published parts is missing. A clip without a file on the disk is missing.
+    """
+    if classes.published is None or classes.parts is not None:  # combinations of classes are not counted there
+        return []
+    parts = classes.published["parts"]
+    splits = {split: [clip for clip in clips if clip.frames] for split, clips in splits.items()}
+    clips = {
+        part: splits[split]
+        for part, split in (("train", "train"), ("validation", "val"), ("test", "test"))
+        if split in splits
+    }
+    if "test" not in parts and "validation" not in clips and "test" in clips:
+        clips["validation"] = clips.pop("test")
+    needed = {*parts} - {"all"} or {"train", "test"}
+    if needed <= {*clips}:
+        clips["all"] = [clip for part_clips in splits.values() for clip in part_clips]
+    rows = []
+    for part, stated in parts.items():
+        if part not in clips:
+            continue
+        counts = count_clips(part, clips[part], classes)
+        here = {"clips": counts.clips, "persons": counts.persons}
+        rows += [PublishedCount(part, name, stated[name], here[name]) for name in here if name in stated]
+        named = stated.get("classes", {}).items()
+        rows += [PublishedCount(part, name, count, counts.classes.get(name, 0)) for name, count in named]
+    return rows
+
+
+def published_findings(rows: list[PublishedCount]) -> list[Finding]:
+    differing = [
+        f"{row.part}, {row.subject}: {row.published:,} published, {row.here:,} here"
+        for row in rows
+        if row.published != row.here
+    ]
+    return findings_of("published_count", f"{len(differing)} of {len(rows)} published counts differ", differing)
 
 
 def overview(splits: Splits, classes: Classes) -> Iterator[Counts | Finding]:

@@ -2,6 +2,8 @@
 
     python -m dataloader.prepare VIDEOS --out data/mine
 
+With ``--boxes-only`` the clips stay parts of their videos, and only lists and boxes are written; for an existing set
+with ``--train-annotation`` and so on, only boxes. A CSV of pixels, as FER2013 is published, becomes images and a list.
 After an interruption the same command continues. See docs/own_videos.md.
 """
 
@@ -10,23 +12,40 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+
+from dataloader.annotation import Clip, read_annotation
 from dataloader.audit.__main__ import main as audit
 from dataloader.audit.options import training_advice
+from dataloader.classes import load_classes
 from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, Detector, open_detector, resolve_face_model
 from dataloader.prepare import lists, store
 from dataloader.prepare.cut import cut_all
 from dataloader.prepare.lists import SetClasses
 from dataloader.prepare.options import PrepareOptions, read_options
-from dataloader.prepare.sources import Source, find_videos, name_sources, read_contents
+from dataloader.prepare.sources import (
+    Source,
+    clip_sources,
+    find_videos,
+    is_pixel_list,
+    name_sources,
+    read_contents,
+    read_pixels,
+)
 from dataloader.prepare.store import VideoRecord
-from utils.command import run_command, writing_to
+from utils.command import python_name, run_command, writing_to
 from utils.errors import UserError, one_line
+from utils.files import atomic_write, write_text
 from utils.text import plural, some
 
 
 def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
     """Write the set of the named videos; return 1 if some of them could not be read."""
     out = Path(options.out)
+    if is_pixel_list(options.videos):
+        return write_pixels(out, options)
+    if options.set_lists:
+        return write_set_boxes(out, options, make_detector)
     videos, other_files = find_videos(options.videos)
     videos = read_contents(videos, options.labels)
     make_detector(options.face_model, options.persons)  # so that a wrong model fails here and not in every video
@@ -62,6 +81,71 @@ def write_set(
     for line in advice(out, sources, counts, options, classes):
         say(line)
     return 1 if errors else 0
+
+
+def write_set_boxes(out: Path, options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
+    """Write the boxes of the videos that the lists of an existing set name; return 1 if some could not be read."""
+    root = options.videos[0]
+    classes = load_classes(options.dataset, options.class_texts)
+    clips: dict[str, Clip] = {}
+    for split, file in options.set_lists.items():
+        for clip in read_annotation(file, root, classes.of_split(split), say=say):
+            clips.setdefault(clip.key, clip)
+    in_videos = [clip for clip in clips.values() if clip.is_video]
+    if not in_videos:
+        raise UserError(
+            f"{root}: no clip of its lists is a video, {next(iter(clips.values())).folder} is not; see --help"
+        )
+    if len(in_videos) < len(clips):
+        say(f"{len(clips) - len(in_videos)} of {plural(len(clips), 'clip')} are folders of frames; they get no boxes")
+    make_detector(options.face_model, options.persons)  # so that a wrong model fails here and not in every video
+    with store.open_folder(out, options):
+        stored = store.read_records(out)
+        sources = clip_sources(in_videos, {record.path: record.name for record in stored})
+        videos = cut_all(sources, stored, out, options, make_detector)
+        records = [clip for video in videos for clip in video.clips]
+        lists.write_boxes(out, records)
+    for video in videos:
+        if video.error:
+            say(f"left out: {video.error}")
+    samples, faces = sum(record.frames for record in records), sum(bool(record.faces) for record in records)
+    say(f"{plural(len(records), 'clip')}, a face in {faces} of them; {samples} frames searched")
+    words = ["--root-dir", root, "--dataset", options.dataset]
+    words += ["--class-texts", options.class_texts] if options.class_texts else []
+    for split, file in options.set_lists.items():
+        words += [f"--{split}-annotation", file]
+    for kind in ("face", "body"):
+        words += [f"--bounding-box-{kind}", str((out / f"annotation/{kind}.json").absolute())]
+    for line in training_advice(shlex.join(words)):
+        say(line)
+    return 1 if any(video.error for video in videos) else 0
+
+
+def write_pixels(out: Path, options: PrepareOptions) -> int:
+    """Write the images of a CSV of pixels, as FER2013 is published, and the CSV with their names instead of pixels.
+
+    The names are those of FER+: the number of the row, from 0.
+    """
+    if len(options.videos) > 1:
+        raise UserError(f"{options.videos[1]}: a CSV of pixels becomes a set of its own; name it alone")
+    file, rows = Path(options.videos[0]), [("Image name", "emotion", "Usage")]
+    with store.open_folder(out, options):
+        (out / store.IMAGES).mkdir(exist_ok=True)
+        for number, (label, usage, pixels) in enumerate(read_pixels(file)):
+            rows.append((f"fer{number:07d}.png", label, usage))
+            with atomic_write(out / store.IMAGES / rows[-1][0]) as part:
+                part.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+        if len(rows) == 1:
+            raise UserError(f"{file}: holds no row of pixels below its header")
+        (out / "annotation").mkdir(exist_ok=True)
+        text = "".join(",".join(row) + "\n" for row in rows)
+        write_text(out / "annotation/fer2013.csv", text)
+    say(f"{plural(len(rows) - 1, 'image')} in {out / store.IMAGES}, their labels in {out / 'annotation/fer2013.csv'}")
+    command = f"{python_name()} main.py @recipes/frame_expr.args"
+    say("to train on them, with OpenAI's CLIP:")
+    say(f"  {command} @recipes/data/fer2013.args --root-dir {shlex.quote(str(out))}")
+    say(f"with the votes of FER+: copy fer2013new.csv to {out / 'annotation'}, and use @recipes/data/ferplus.args")
+    return 0
 
 
 def say(text: str) -> None:

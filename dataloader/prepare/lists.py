@@ -12,7 +12,7 @@ from dataloader.audit.folds import linked_groups
 from dataloader.classes import Classes, load_classes
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
-from dataloader.prepare.store import VideoRecord
+from dataloader.prepare.store import ClipRecord, VideoRecord
 from utils.errors import UserError, closest, one_line, quote
 from utils.files import atomic_write, write_json, write_text
 
@@ -99,10 +99,7 @@ def write_lists(
 ) -> dict[str, int]:
     """Write lists, boxes and own classes; return {list: number of clips}. Without labels there is one list."""
     (out / "annotation").mkdir(exist_ok=True)
-    clips = [clip for video in videos for clip in video.clips]
-    for name, boxes in (("face", {c.folder: c.faces for c in clips}), ("body", {c.folder: c.body for c in clips})):
-        content = {folder: box for folder, box in boxes.items() if box}
-        write_text(out / f"annotation/{name}.json", json.dumps(content) + "\n")
+    write_boxes(out, [clip for video in videos for clip in video.clips])
     if classes.own_names:
         entries = [_class_texts(name, load_classes(options.dataset)) for name in classes.own_names]
         write_json(out / CLASSES_FILE, {"label_base": 1, "persons": True, "classes": entries})
@@ -110,17 +107,26 @@ def write_lists(
     test_persons = choose_persons([[clip.person for clip in video.clips] for video in videos], options.test_share)
     for source, video in zip(sources, videos, strict=True):
         for clip in video.clips:
+            frames = 0 if options.boxes_only else clip.frames  # 0: the video knows
             if classes.numbers:
                 split = "test" if clip.person in test_persons else "train"
                 number = classes.numbers[source.parts[clip.part].label]
-                lists[split].append(f"{clip.folder} {clip.frames} {number}\n")
+                lists[split].append(f"{clip.folder} {frames} {number}\n")
             else:
-                lists["clips"].append(f"{clip.folder} {clip.frames}\n")
+                lists["clips"].append(f"{clip.folder} {frames}\n")
     for name, lines in lists.items():
         write_text(out / f"annotation/{name}.txt", "".join(lines))
     if classes.numbers:
         (out / "annotation/clips.txt").unlink(missing_ok=True)
     return {name: len(lines) for name, lines in lists.items()}
+
+
+def write_boxes(out: Path, clips: list[ClipRecord]) -> None:
+    """Write the boxes of faces and bodies that were found."""
+    (out / "annotation").mkdir(exist_ok=True)
+    for name, boxes in (("face", {c.folder: c.faces for c in clips}), ("body", {c.folder: c.body for c in clips})):
+        content = {folder: box for folder, box in boxes.items() if box}
+        write_text(out / f"annotation/{name}.json", json.dumps(content) + "\n")
 
 
 def choose_persons(videos: list[list[str]], share: float) -> set[str]:

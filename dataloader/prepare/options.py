@@ -30,6 +30,12 @@ class ClipOptions:
         metavar="yunet|cascades|FILE",
     )
 
+    boxes_only: bool = option(
+        False,
+        "write boxes and lists but no frames: clips stay parts of their videos; or, with --train-annotation and so on, "
+        "the boxes of an existing set, whose --root-dir is VIDEO",
+    )
+
     @property
     def step(self) -> float:
         return self.seconds if self.stride is None else self.stride
@@ -52,8 +58,19 @@ class PrepareOptions(ClipOptions):
     class_texts: str | None = option(None, "JSON with classes of your own, as for main.py", metavar="FILE")
     own_classes: bool = option(False, "the classes are exactly the labels, even if all are classes of --dataset")
     test_share: float = option(0.2, "share of the clips in test.txt, whole persons", minimum=0, maximum=0.9)
+    train_annotation: str | None = option(
+        None, "for --boxes-only: list of training clips, as for main.py", metavar="FILE"
+    )
+    val_annotation: str | None = option(None, "for --boxes-only: list of validation clips", metavar="FILE")
+    test_annotation: str | None = option(None, "for --boxes-only: list of test clips", metavar="FILE")
     workers: int = option(1, "number of processes; each cuts one video at a time", minimum=1, maximum=256)
     audit: bool = option(True, "audit the set at the end")
+
+    @property
+    def set_lists(self) -> dict[str, str]:
+        """{split: file} of the lists of an existing set."""
+        files = {"train": self.train_annotation, "val": self.val_annotation, "test": self.test_annotation}
+        return {split: file for split, file in files.items() if file}
 
 
 def read_options(arguments: list[str], description: str) -> PrepareOptions:
@@ -61,6 +78,14 @@ def read_options(arguments: list[str], description: str) -> PrepareOptions:
     options = resolve(groups, parse(groups, arguments, description))["prepare"]
     if not options.videos or not all(options.videos):
         raise UserError("no videos: name files or folders first, as in `python -m dataloader.prepare VIDEOS --out DIR`")
+    if options.set_lists:
+        flag = f"--{next(iter(options.set_lists))}-annotation"
+        if not options.boxes_only:
+            raise UserError(f"{flag} belongs to --boxes-only: videos get their labels from folders or --labels")
+        if len(options.videos) > 1 or options.persons > 1 or options.labels:
+            raise UserError(
+                f"{flag}: a set has one folder, one person per clip and labels in its lists; name only these"
+            )
     if not options.out:
         raise UserError("--out DIR is missing: where to write the set")
     return options

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import unicodedata
@@ -13,10 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from dataloader.annotation import Clip
 from dataloader.frames import list_frames, numeric_key
 from dataloader.paths import slashes
 from dataloader.video import VIDEO_SUFFIXES, is_video_file
-from utils.errors import UserError, quote, shorten
+from utils.errors import UserError, about, quote, shorten
+from utils.files import open_regular
 from utils.json_files import read_text
 
 STATE = ".prepared"  # a folder in every set that this command wrote
@@ -202,6 +207,45 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise UserError(f"{file}, line {reader.line_num}: not a CSV ({error})") from None
 
 
+def is_pixel_list(arguments: Sequence[str]) -> bool:
+    """Return whether the user named a CSV of pixels, as FER2013 is published, instead of videos."""
+    return any(word.lower().endswith(".csv") and os.path.isfile(word) for word in arguments)
+
+
+def read_pixels(file: Path) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield label, usage (``Training`` if the file has no such column) and the grey square (S, S) of every row."""
+    with about(file), open_regular(file) as content:
+        lines = io.TextIOWrapper(content, "utf-8-sig", newline="")
+        try:
+            head = [cell.strip() for cell in next(lines, "").split(",")]
+            columns = ("emotion", "pixels", *(["Usage"] if "Usage" in head else []))
+            if any(head.count(column) != 1 for column in columns):
+                raise UserError(
+                    f"{file}, line 1: expected the columns emotion, pixels and Usage, got {quote(','.join(head))}"
+                )
+            for number, line in enumerate(lines, 2):
+                cells = [cell.strip().strip('"') for cell in line.split(",")]
+                if line.strip():
+                    row = dict(zip(head, cells, strict=True)) if len(cells) == len(head) else {}
+                    yield _pixel_row(row, f"{file}, line {number}")
+        except UnicodeDecodeError:
+            raise UserError(f"{file}: is not a UTF-8 text file; name a CSV of pixels or videos") from None
+
+
+def _pixel_row(row: dict[str, str], where: str) -> tuple[str, str, np.ndarray]:
+    numbers = row.get("pixels", "").split()
+    side = math.isqrt(len(numbers))
+    if not row.get("emotion") or not numbers or side * side != len(numbers):
+        raise UserError(
+            f"{where}: expected a label and the pixels of a square, got {len(numbers)} numbers; is the row complete?"
+        )
+    wrong = next((number for number in numbers if not re.fullmatch("[0-9]{1,3}", number) or int(number) > 255), None)
+    if wrong is not None:
+        raise UserError(f"{where}: a pixel is {quote(wrong)}, expected 0 to 255; restore the row")
+    pixels = np.array(numbers, dtype=np.int64).astype(np.uint8).reshape(side, side)
+    return row["emotion"], row.get("Usage", "Training"), pixels
+
+
 def _seconds(text: str, where: str) -> float | None:
     """Return the seconds of ``90``, ``1:30`` or ``0:01:30.5``."""
     if not text:
@@ -229,6 +273,19 @@ def name_sources(videos: list[Source], names: Mapping[str, str]) -> list[Source]
         person = persons[video.person] or name
         sources.append(replace(video, name=name, person=person, stamp=stamp_of(video.path)))
     return sources
+
+
+def clip_sources(clips: Sequence[Clip], names: Mapping[str, str]) -> list[Source]:
+    """Return the videos of clips; the parts of each are its clips, whose labels are the clips' names in the lists.
+
+    ``names``: as in ``name_sources``.
+    """
+    by_video: dict[Path, list[Part]] = defaultdict(list)
+    for clip in clips:
+        start, end = clip.span or (0.0, None)
+        by_video[clip.folder].append(Part(clip.id, start, end))
+    videos = [Source(path, Path(path.name), parts=tuple(parts)) for path, parts in by_video.items()]
+    return name_sources(videos, names)
 
 
 def name_persons(persons: list[str]) -> dict[str, str]:

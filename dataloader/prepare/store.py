@@ -27,7 +27,7 @@ class ClipRecord:
 
     folder: str  # below the set
     person: str
-    frames: int
+    frames: int  # those that were searched for faces, if the clip stays in its video
     part: int  # of its video
     faces: dict[str, list[float]]  # {frame: box}
     body: list[float] | None
@@ -82,6 +82,7 @@ def open_folder(out: Path, options: PrepareOptions) -> Iterator[None]:
 
 
 def _require_same(out: Path, existing: dict[str, Any], options: dict[str, Any]) -> None:
+    existing = {"boxes_only": False} | existing  # absent in older sets
     changed = {name: value for name, value in options.items() if existing.get(name) != value}
     differences = [f"{name} {existing.get(name)} instead of {value}" for name, value in changed.items()]
     if differences:

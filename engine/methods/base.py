@@ -106,10 +106,13 @@ class Method:
         """Return whether the model reads stored features instead of pixels."""
         return "pixels" not in self.reads
 
-    @property
-    def answers_clips(self) -> bool:
-        """Return whether the model gives one class per clip of a list."""
+    def reads_lists(self, config: Config) -> bool:
+        """Return whether the clips of a run come from lists, and the model gives one class per clip."""
         return "clip lists" in self.reads
+
+    def splits_by_fold(self, config: Config) -> bool:
+        """Return whether ``--fold`` selects the training videos."""
+        return self.split_by_fold
 
     def function(self, mode: str, task: str) -> Callable[..., Any] | None:
         """Return the method's own function for a mode, or None if it uses the function of all methods."""
@@ -126,8 +129,8 @@ class Method:
         """Return warnings about training options that are allowed but rarely intended."""
         return []
 
-    def fixed_classes(self) -> Classes | None:
-        """Return the classes if the method always has the same; None if the data set names them."""
+    def fixed_classes(self, config: Config) -> Classes | None:
+        """Return the classes if they are always the same; None if the data set names them."""
         return None
 
     def read_clips(self, config: Config) -> tuple[list[Clip], list[Clip]] | None:
@@ -289,4 +292,6 @@ CLASS_SIZE_PARTS = (
 POOL_PART = Part("pooling of frames", {"temporal_pool": "class-token"})
 ONE_STREAM = {"streams": "face", "adapter": "none", "slerp_weight": 0.0, "mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
 # parts of options that every method of clips reads
-CLIP_OPTIONS = frozenset({"training", "clip lists", "class lists", "pixels", "frames", "rate steps", "dropout layers"})
+CLIP_OPTIONS = frozenset(
+    {"training", "clip lists", "class lists", "clip models", "pixels", "frames", "rate steps", "dropout layers"}
+)

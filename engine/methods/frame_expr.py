@@ -1,12 +1,18 @@
-"""Expressions of single frames by CLIP's image tower and a linear layer; its tower gives features for long videos."""
+"""Expressions of single frames by CLIP's image tower and a linear layer.
+
+The frames are those of long videos in Aff-Wild2's layout, or, with lists of images, the stills of any data set. The
+tower gives features for long videos, and is a start for models of clips (``--init-from``).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.methods.base import ONE_STREAM, ClassifierTask, Method, State, torch, towers
 from engine.registry import register
+from utils.errors import UserError
 from utils.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -41,14 +47,29 @@ class FrameExpr(Method):
         "lr_image_encoder": 1e-5, "epochs": 10, "batch_size": 64, "select_by": "macro_f1",
     }  # fmt: skip
     reads = frozenset({
-        "training", "pixels", "frames", "rate steps", "class losses", "class weights", "frame step"
+        "training", "clip lists", "class lists", "pixels", "frames", "rate steps", "class losses", "class weights",
+        "frame step",
     })  # fmt: skip
     split_by_fold = True
 
-    def fixed_classes(self) -> Classes:
-        return affwild.EXPRESSION_CLASSES
+    def reads_lists(self, config: Config) -> bool:
+        data = config.data
+        return any((data.train_annotation, data.val_annotation, data.test_annotation))
 
-    def read_clips(self, config: Config) -> tuple[list[Clip], list[Clip]]:
+    def splits_by_fold(self, config: Config) -> bool:
+        return not self.reads_lists(config)
+
+    def check(self, config: Config, flags: Mapping[str, Any]) -> None:
+        if self.reads_lists(config) and "frame_step" in flags:
+            step = config.sequence.frame_step
+            raise UserError(f"--frame-step {step} is for the frames of long videos, not for lists; leave it out")
+
+    def fixed_classes(self, config: Config) -> Classes | None:
+        return None if self.reads_lists(config) else affwild.EXPRESSION_CLASSES
+
+    def read_clips(self, config: Config) -> tuple[list[Clip], list[Clip]] | None:
+        if self.reads_lists(config):
+            return None
         data = config.data
         return affwild.read_frame_clips(Path(data.root_dir), int(data.fold), config.sequence.frame_step)
 

@@ -1,9 +1,11 @@
 """python -m dataloader.audit: a set without errors has no finding, and each planted error is found alone."""
 
 import os
+import re
 import shutil
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from dataloader.audit import contents
 from dataloader.audit.__main__ import main
 from dataloader.audit.checks import SEVERITY
 from dataloader.audit.contents import first_gap
+from dataloader.classes import ANNOTATION, load_classes
 from tests.support.auditing import NAMES, audit_report, counts_of
 from tests.support.drawn import READERS, truth
 from tests.support.tools import ROOT
@@ -85,6 +88,26 @@ def unknown_persons(data):
     data.classes["persons"] = False
 
 
+def ignored_labels(data):
+    """A CSV in place of the list, with one more line of a label that the set ignores."""
+    data.classes |= {
+        "ignored_labels": ["8"],
+        "csv_clip_column": "clip",
+        "csv_label_column": "label",
+        "csv_label_base": 0,
+    }
+    rows = [",".join(line.split()[::2]) for line in data.clips["test"]]
+    (data.root / "test.txt").write_text("\n".join(["clip,label", *rows[:39], "RAER/P9/900,8", rows[39]]))
+
+
+def published(**clips):
+    def plant(data):
+        parts = {"train": {"clips": clips.get("train", 8)}, "test": {"classes": {"glad": 20}}, "all": {"persons": 6}}
+        data.classes["published"] = {"source": "a paper", "parts": parts}
+
+    return plant
+
+
 PLANTS = [
     ("list", writing("test.txt", b"\xff\xfe\x00\x81 binary"), ["test.txt"]),
     ("list", writing("test.txt", b"\n \n"), ["test.txt", "holds no clip"]),
@@ -130,6 +153,8 @@ PLANTS = [
     ("frame_order", redrawn(names=("8.png", "9.png", "10.png")), ["10.png 8.png 9.png instead of 8.png 9.png 10.png"]),
     ("frame_gaps", redrawn(names=("1.png", "2.png", "4.png")), ["nothing between 2.png and 4.png"]),
     ("persons_unknown", unknown_persons, ["not known"]),
+    ("labels_ignored", ignored_labels, ["test: 1 line left out", "test.txt, line 41"]),
+    ("published_count", published(train=9), ["1 of 3 published counts differ", "train, clips: 9 published, 8 here"]),
 ]
 
 
@@ -158,6 +183,52 @@ def test_a_planted_error_is_the_only_finding(expected, plant, parts, clean, caps
     for finding in report["findings"]:
         assert all(example in screen for example in finding["examples"])
         assert report["summary"][finding["severity"]] >= 1 and finding["severity"] == SEVERITY[finding["kind"]]
+
+
+def test_a_set_with_all_published_counts_has_no_finding(clean, capsys):
+    published()(clean)
+    report = clean.audit()
+    assert report["findings"] == []
+    assert report["published"] == [
+        {"part": part, "subject": subject, "published": count, "here": count}
+        for part, subject, count in (("train", "clips", 8), ("test", "glad", 20), ("all", "persons", 6))
+    ]
+    assert "published by a paper:" in capsys.readouterr().out
+
+
+def test_clips_that_are_not_on_the_disk_are_missing_from_the_published_ones(clean, capsys):
+    published()(clean)
+    shutil.rmtree(clean.folder("test", 1))
+    (row,) = [row for row in clean.audit()["published"] if row["published"] != row["here"]]
+    assert row == {"part": "test", "subject": "glad", "published": 20, "here": 19}
+    assert re.search(r"^test +glad +20 +19 +1 missing$", capsys.readouterr().out, re.M)
+
+
+def test_all_lists_are_compared_only_with_all_parts_and_validation_may_be_the_test_list(clean, capsys):
+    published()(clean)
+    parts = clean.classes["published"]["parts"]
+    parts["validation"] = parts.pop("test")
+    assert [row["part"] for row in clean.audit()["published"]] == ["train", "all", "validation"]
+    parts["test"] = {"clips": 3}
+    assert [row["part"] for row in clean.audit()["published"]] == ["train", "test"]
+
+
+@pytest.mark.parametrize("dataset", [path.parent.name for path in sorted(ANNOTATION.glob("*/classes.json"))])
+def test_published_counts_of_classes_add_up_and_have_a_source(dataset):
+    published = load_classes(dataset).published or {"source": "-", "parts": {}}
+    assert published["source"]
+    for part in published["parts"].values():
+        assert "classes" not in part or sum(part["classes"].values()) == part["clips"]
+
+
+def test_the_counts_of_a_drawn_set_are_compared_with_those_of_the_published_one(drawn, tmp_path):
+    root = drawn("raf-db")
+    rows = [line.split() for line in (root / "basic/EmoLabel/list_patition_label.txt").read_text().splitlines()]
+    here = Counter(label for name, label in rows if name.startswith("train"))
+    report = audit_report([f"@{ROOT}/recipes/data/raf_db.args", "--root-dir", str(root)], tmp_path / "audit.json")
+    counts = {row["subject"]: (row["published"], row["here"]) for row in report["published"] if row["part"] == "train"}
+    assert counts["clips"] == (12271, sum(here.values())) and counts["fear"] == (281, here["2"])
+    assert len(report["published"]) == 2 * 8
 
 
 def test_every_kind_is_planted_above_and_explained_in_the_documents():
@@ -331,9 +402,9 @@ def test_an_interrupt_gives_a_one_line_message_and_leaves_no_files(clean, capsys
 def test_a_set_without_boxes_is_reported_as_not_checked(clean, capsys):
     """The set of ``clean`` has face boxes only after ``boxes("face")`` was called."""
     assert main([*clean.arguments(), "--quick"]) == 0
-    assert "boxes: not checked, none were given" in capsys.readouterr().out.splitlines()
+    assert "boxes: not checked, no file was given" in capsys.readouterr().out.splitlines()
     clean.boxes("face")
     assert main([*clean.arguments(), "--quick"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:2] == ["face", "test"] and "40 of 40" in line for line in lines)
-    assert not any("not checked" in line for line in lines)
+    assert not any("boxes: not checked" in line for line in lines)  # frame sizes are not, because of --quick

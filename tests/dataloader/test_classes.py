@@ -9,7 +9,8 @@ from dataloader.classes import ANNOTATION, list_classes, load_classes, with_comp
 from utils.errors import UserError
 
 DAISEE = tuple(f"DAiSEE-{name}" for name in ("Binary", "Boredom", "Confusion", "Frustration", "Three"))
-SETS = ("AFEW", "CAER", "CAER-S", "DAiSEE", *DAISEE, "DFEW", "FERV39k", "MAFW", "RAER")
+STILLS = ("AffectNet", "FER2013", "FERPlus", "RAF-DB")
+SETS = ("AFEW", "CAER", "CAER-S", "DAiSEE", *DAISEE, "DFEW", "EngageNet", "FERV39k", "MAFW", "RAER", *STILLS)
 EMOTIONS = r"\b(happ|sad|neutral|ang(er|ry)|surpris|disgust|fear|afraid|contempt|anxi|helpless|disappoint|engage)"
 KINDS = ("class_names", "class_names_with_context", "class_descriptor", "prompt_ensemble", "descriptive")
 
@@ -44,6 +45,11 @@ def load(folder, content, dataset="RAER"):
         ("DAiSEE-Binary", 2, "Not Engaged", "Engaged", 1, 0, True),
         ("DAiSEE-Three", 3, "Low Engagement", "Very High Engagement", 1, 0, True),
         ("DAiSEE-Confusion", 4, "Very Low Confusion", "Very High Confusion", 1, 0, True),
+        ("EngageNet", 4, "Not Engaged", "Highly Engaged", 0, 0, False),
+        ("RAF-DB", 7, "surprise", "neutral", 1, 0, False),
+        ("AffectNet", 8, "neutral", "contempt", 0, 0, False),
+        ("FER2013", 7, "anger", "neutral", 0, 0, False),
+        ("FERPlus", 8, "neutral", "contempt", 0, 0, False),
         ("RAER", 5, "Neutrality", "Distraction", 1, 0, True),
     ],
 )

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from dataloader.classes import load_classes
 from dataloader.detect import Detection, Detections
 from dataloader.prepare.__main__ import main
 from dataloader.prepare.lists import choose_persons
+from dataloader.video import open_clip
 from tests.support.filming import film, picture, sound
-from tests.support.preparing import FLAGS, film_face, moving_face, prepare, read_list, refusal, run
-from tests.support.tools import FAST, run_main
+from tests.support.preparing import FLAGS, file_contents, film_face, moving_face, prepare, read_list, refusal, run
+from tests.support.tools import FAST, ROOT, main_arguments, run_main
 
 
 def test_clips_last_a_second_and_a_rest_of_half_a_second_is_kept(prepared):
@@ -178,3 +180,113 @@ def test_a_worker_ends_with_the_process_that_started_it():
         time.sleep(0.1)
     os.kill(worker, 9)
     raise AssertionError("the worker went on")
+
+
+# boxes of clips that stay videos
+
+
+def boxes_only(source, out, *words, capsys=None):
+    return prepare(source, out, "--boxes-only", "--height", "64", *words, capsys=capsys)
+
+
+def test_boxes_only_writes_lists_and_boxes_of_parts_of_the_videos_and_no_frame(videos, prepared, tmp_path, capsys):
+    """The clips, classes and persons are those that are cut otherwise; the boxes are where the faces are."""
+    out = tmp_path / "set"
+    status, printed, _ = boxes_only(videos, out, "--test-share", "0.3", capsys=capsys)
+    assert status == 0 and not list(out.rglob("*.jpg")) and not (out / "images").exists()
+    assert len(read_list(out, "train", "test")) == len(read_list(prepared, "train", "test")) == 12
+    for name in ("train", "test"):
+        persons = [Counter(folder.split("/")[1] for folder, *_ in read_list(root, name)) for root in (out, prepared)]
+        assert persons[0] == persons[1]
+    classes = load_classes("RAER", str(out / "annotation/classes.json"))
+    clips = [c for name in ("train", "test") for c in read_annotation(f"annotation/{name}.txt", str(out), classes)]
+    faces = read_face_boxes("annotation/face.json", str(out))
+    bodies = read_body_boxes("annotation/body.json", str(out))
+    for clip in clips:
+        assert clip.is_video and clip.key in bodies and clip.person.rpartition("/")[2] in ("anna", "ben", "cleo")
+        assert len(clip.frames) == round((clip.span[1] - clip.span[0]) * 20)  # all frames, not 10 a second
+        boxes = faces[clip.key]
+        assert len(boxes) >= len(clip.frames) - 4 and set(boxes) <= set(clip.frames)
+        for index, frame in open_clip(clip.folder).read(range(len(clip.frames)), clip.span):
+            if box := boxes.get(clip.frames[index]):
+                rows, columns = np.nonzero((frame[..., 0] > 150) & (frame[..., 1] < 100))
+                square = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+                assert np.abs(np.subtract(box, square)).max() < 6
+    before = file_contents(out)
+    assert boxes_only(videos, out, "--test-share", "0.3")[0] == 0
+    assert file_contents(out) == before
+
+
+def test_the_command_that_boxes_only_prints_trains(videos, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    _, printed, _ = boxes_only(videos, tmp_path / "my set", "--test-share", "0.3", capsys=capsys)
+    command = next(line for line in printed.splitlines() if " main.py " in line)
+    run = run_main([*main_arguments(command), *"--epochs 1 --workers 0 --device cpu".split()], tmp_path / "run").ok()
+    assert {row["clip"] for row in run.predictions} == {folder for folder, *_ in read_list(tmp_path / "my set", "test")}
+    assert "face boxes: 12 of 12 clips" in run.out
+
+
+def write_set_of_videos(root):
+    """DAiSEE's folders and label files around films of a moving face; one film is two clips of another list."""
+    header, lines = "ClipID,Boredom,Engagement,Confusion,Frustration ", {"Train": [], "Test": []}
+    for number in range(14):
+        split, person = ("Train", 110001 + number // 4) if number < 12 else ("Test", 500001)
+        name = f"{person}{number:04d}"
+        film(root / f"DAiSEE/DataSet/{split}/{person}/{name}/{name}.avi", moving_face(30, 10 + number), codec="mpeg4")
+        lines[split].append(f"{name}.avi,0,{number % 4},0,0")
+    (root / "DAiSEE/Labels").mkdir()
+    for split, rows in lines.items():
+        (root / f"DAiSEE/Labels/{split}Labels.csv").write_text("\r\n".join([header, *rows, ""]))
+
+
+def test_the_boxes_of_a_published_set_of_videos(tmp_path, capsys, monkeypatch):
+    root, out = tmp_path / "published", tmp_path / "boxes"
+    write_set_of_videos(root)
+    monkeypatch.chdir(ROOT)
+    status, printed, _ = run(
+        root, "--boxes-only", "--out", out, "--fps", "10", "@recipes/data/daisee.args", capsys=capsys
+    )
+    assert status == 0 and "14 clips, a face in 14 of them" in printed
+    assert sorted(path.name for path in out.rglob("*") if path.is_file() and ".prepared" not in str(path)) == [
+        "body.json", "face.json",
+    ]  # fmt: skip
+    faces = json.loads((out / "annotation/face.json").read_text())
+    folders = {path.parent.relative_to(root / "DAiSEE/DataSet") for path in root.rglob("*.avi")}
+    assert set(faces) == {"/".join(folder.parts[1:]) for folder in folders} and len(faces) == 14
+    for name, boxes in faces.items():
+        left = 10 + int(name[-4:])  # of the face in the first frame; it goes a pixel to the right in each frame
+        assert all(abs(box[0] - left - int(frame[:5]) + 1) < 6 for frame, box in boxes.items()) and len(boxes) > 25
+    command = next(line for line in printed.splitlines() if " main.py " in line)
+    result = run_main([*main_arguments(command), *"--epochs 1 --workers 0 --device cpu".split()], tmp_path / "run").ok()
+    assert "face boxes: 14 of 14 clips" in result.out and len(result.predictions) == 2
+
+
+def test_boxes_of_parts_that_overlap_are_counted_from_the_start_of_each(tmp_path, capsys):
+    film(tmp_path / "set/a.mp4", moving_face(40))
+    (tmp_path / "set/train.txt").write_text("a.mp4#t=0,1 0 1\na.mp4#t=0.5,1.5 0 2\na.mp4 0 3\n")
+    words = ["--boxes-only", "--out", tmp_path / "out", "--fps", "20", "--train-annotation", "train.txt"]
+    assert run(tmp_path / "set", *words)[0] == 0
+    faces = json.loads((tmp_path / "out/annotation/face.json").read_text())
+    assert [len(faces[name]) for name in ("a.mp4#t=0,1", "a.mp4#t=0.5,1.5", "a.mp4")] == pytest.approx(
+        [20, 20, 40], abs=1
+    )
+    for name, first in (("a.mp4#t=0,1", 0), ("a.mp4#t=0.5,1.5", 10), ("a.mp4", 0)):
+        assert all(abs(box[0] - (10 + first + int(frame[:5]) - 1)) < 6 for frame, box in faces[name].items())
+
+
+def test_what_boxes_only_cannot_do_is_one_line(videos, prepared, tmp_path, capsys):
+    (tmp_path / "frames/x/1").mkdir(parents=True)
+    for number in range(3):
+        Image.fromarray(picture(20)).save(tmp_path / f"frames/x/1/{number}.png")
+    assert "folder of frames; --boxes-only needs videos" in refusal(
+        tmp_path / "frames", "--boxes-only", "--out", tmp_path / "a", capsys=capsys
+    )
+    assert "--train-annotation belongs to --boxes-only" in refusal(
+        videos, "--train-annotation", "l.txt", "--out", tmp_path / "b", capsys=capsys
+    )
+    lists = ["--train-annotation", "annotation/train.txt", "--class-texts", prepared / "annotation/classes.json"]
+    assert "no clip of its lists is a video" in refusal(
+        prepared, "--boxes-only", *lists, "--out", tmp_path / "c", capsys=capsys
+    )
+    message = refusal(videos, "--boxes-only", *FLAGS, "--test-share", "0.3", "--out", prepared, capsys=capsys)
+    assert "begun with boxes_only False instead of True" in message

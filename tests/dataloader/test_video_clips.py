@@ -18,6 +18,7 @@ from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views
 from dataloader.packed import Pack
+from dataloader.video import FileVideo
 from tests.support.tools import FAST, error_of, run_main
 from utils.errors import UserError
 
@@ -83,7 +84,7 @@ def test_training_and_predictions_are_the_same_to_the_last_digit(roots, tmp_path
     assert histories[0] == histories[1]
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0.0, 0.7), (0.65, 1.3), (1.0, 99.0)])
+@pytest.mark.parametrize(("start", "stop"), [(0.0, 0.7), (0.65, 1.3), (1.0, 2.9)])
 def test_a_part_of_a_video_is_a_clip(roots, tmp_path, start, stop):
     (tmp_path / "list.txt").write_text(
         f"images/P000/003{next(roots[0].glob('images/*/003.*')).suffix}#t={start},{stop} 0 1"
@@ -121,6 +122,77 @@ def test_a_pack_of_videos_holds_the_same_crops_and_notices_another_file(roots, t
         packed.check(clips, views)
 
 
+PARTS = ("#t=0,0.8", "#t=0.5,1.5", "", "#t=1.2,2.4", "#t=1.5,2")  # of the video 003, which is also a clip by itself
+
+
+def packed_crops(folder: Path, root: Path, lines: list[str], *more: str) -> dict[str, bytes]:
+    """{clip: bytes of its crops} of a pack of clips that need not be in the order of the lines."""
+    (root / "parts.txt").write_text("".join(f"{line} 0 1\n" for line in lines))
+    words = ["--out", str(folder), "--format", "raw", "--image-size", "32", "--root-dir", str(root), "--workers", "0"]
+    assert pack.main([*words, "--train-annotation", "parts.txt", *more]) == 0
+    content = json.loads((folder / "index.json").read_text())
+    data = (folder / "crops-000.bin").read_bytes()
+    return {entry["key"]: data[entry["offset"] : entry["offset"] + entry["bytes"]] for entry in content["clips"]}
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The beginning in seconds of each pass over a video."""
+    starts, shots = [], FileVideo._shots
+
+    def count(video, start=0.0):
+        starts.append((video.path.name, start))
+        return shots(video, start)
+
+    monkeypatch.setattr(FileVideo, "_shots", count)
+    monkeypatch.setattr(pack, "estimate_size", lambda *_: 0)  # it reads single frames
+    return starts
+
+
+def test_clips_of_one_video_are_packed_in_one_pass_and_equal_those_packed_alone(roots, tmp_path, passes):
+    name = str(next(roots[0].glob("images/*/003.*")).relative_to(roots[0]))
+    others = [str(next(roots[0].glob(f"images/*/{n}.*")).relative_to(roots[0])) for n in ("004", "007")]
+    clips = [f"{name}{part}" for part in PARTS]
+    mixed = [clips[0], others[0], *clips[1:3], others[1], *clips[3:]]
+    together = packed_crops(tmp_path / "together", roots[0], mixed, "--bounding-box-face", "face.json")
+    assert sorted(file for file, _ in passes) == sorted(Path(path).name for path in (name, *others))
+    alone = {}
+    for number, clip in enumerate(mixed):
+        alone |= packed_crops(tmp_path / str(number), roots[0], [clip])
+    without_boxes = packed_crops(tmp_path / "plain", roots[0], mixed)
+    assert without_boxes == alone and len(alone) == 7
+    assert set(together) == set(alone) and together != alone
+    frames = {key: len(data) // (2 * 3 * 32 * 32) for key, data in alone.items()}
+    assert sorted(frames.values()) == sorted([8, 10, 24, 12, 5, 24, 24])
+
+
+def test_a_long_video_is_packed_in_groups_of_neighbours(roots, tmp_path, passes, monkeypatch):
+    monkeypatch.setattr(pack, "FRAMES_TOGETHER", 10)
+    name = str(next(roots[0].glob("images/*/003.*")).relative_to(roots[0]))
+    parts = [f"{name}#t={start / 10:g},{start / 10 + 0.4:g}" for start in (12, 0, 16, 4, 20, 8)]
+    assert len(packed_crops(tmp_path / "pack", roots[0], parts)) == 6
+    assert [start for _, start in passes] == [0, 0.8, 1.6]  # two parts of four frames in each pass
+
+
+def test_packing_goes_on_inside_a_group(roots, tmp_path, monkeypatch):
+    name = str(next(roots[0].glob("images/*/003.*")).relative_to(roots[0]))
+    clips = [f"{name}{part}" for part in PARTS]
+    whole = packed_crops(tmp_path / "whole", roots[0], clips)
+    append, count = pack.PackWriter.append, []
+
+    def stop(writer, entry, payload):
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        count.append(entry["key"])
+        append(writer, entry, payload)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pack.PackWriter, "append", stop)
+        words = ["--out", str(tmp_path / "pack"), "--format", "raw", "--image-size", "32", "--workers", "0"]
+        assert pack.main([*words, "--root-dir", str(roots[0]), "--train-annotation", "parts.txt"]) == 130
+    assert packed_crops(tmp_path / "pack", roots[0], clips) == whole and len(whole) == 5
+
+
 def test_daisees_own_folders_and_label_file_are_read(tmp_path):
     """Each video is in a folder of its name, in a folder of the person, in a folder of the split."""
     write_video(tmp_path / "DAiSEE/DataSet/Test/110001/1100011002/1100011002.avi", 0, frames=7)
@@ -129,6 +201,40 @@ def test_daisees_own_folders_and_label_file_are_read(tmp_path):
     labels.write_bytes(b"ClipID,Boredom,Engagement,Confusion,Frustration \r\n1100011002.avi,0,2,0,1\r\n")
     (clip,) = read_annotation("DAiSEE/Labels/TestLabels.csv", str(tmp_path), load_classes("DAiSEE"))
     assert (clip.is_video, len(clip.frames), clip.label, clip.person) == (True, 7, 2, "110001")
+
+
+ENGAGENET_ROWS = ("subject_3_abc_vid_0_0.mp4,Not-Engaged", "subject_12_x_vid_1_4.mp4,Highly-Engaged")
+
+
+def test_engagenets_videos_and_labels_are_read_and_nobody_in_the_picture_is_left_out(tmp_path):
+    """The persons are in the names of the videos, which lie in folders of the splits."""
+    for row in ENGAGENET_ROWS:
+        write_video(tmp_path / "Train" / row.partition(",")[0], 0, frames=6)
+    (tmp_path / "labels.csv").write_text(
+        "\n".join(["chunk,label", *ENGAGENET_ROWS, "subject_5_y_vid_0_1.mp4,SNP(Subject Not Present)"])
+    )
+    said = []
+    clips = read_annotation("labels.csv", str(tmp_path), load_classes("EngageNet"), say=said.append)
+    assert [(clip.person, clip.label, clip.is_video, len(clip.frames)) for clip in clips] == [
+        ("subject_3", 0, True, 6), ("subject_12", 3, True, 6),
+    ]  # fmt: skip
+    assert len(said) == 1 and "1 line left out" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("clip,label\na.mp4,Engaged\n", "line 1: no column 'chunk'"),
+        ("chunk,label\na.mp4,Very-Engaged\n", "line 2: unknown class 'Very-Engaged'"),
+        ("chunk,label\na.mp4\n", "line 2: expected 2 columns"),
+        ("chunk,label\na.mp4,Engaged\n", "line 2: no folder or video"),
+    ],
+)
+def test_a_wrong_list_of_engagenet_is_one_line(tmp_path, text, part):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UserError) as error:
+        read_annotation("labels.csv", str(tmp_path), load_classes("EngageNet"))
+    assert f"labels.csv, {part}" in str(error.value)
 
 
 def test_the_audit_decodes_videos(roots, tmp_path):
@@ -141,7 +247,9 @@ def test_the_audit_decodes_videos(roots, tmp_path):
     ("line", "part"),
     [
         ("images/P000/003.{kind}#t=2.5,2 1 1", "list.txt, line 1: expected `video#t=FROM,TO` in seconds"),
-        ("images/P000/003.{kind}#t=50,60 1 1", "has no frame from 50 to 60 s"),
+        ("images/P000/003.{kind}#t=2.41,2.5 1 1", "has no frame from 2.41 to 2.5 s"),
+        ("images/P000/003.{kind}#t=1,3 1 1", "list.txt, line 1: "),
+        ("images/P000/003.{kind}#t=1,3 1 1", "ends at 2.4 s, the clip at 3 s"),
         ("images/P000/empty.{kind} 1 1", "list.txt, line 1: "),
         ("images/P000/gone.{kind} 1 1", "no folder or video"),
     ],

@@ -81,6 +81,10 @@ def test_the_former_command_names_the_new_one():
         ("caer", "--clips 60 --persons 6 --frames 2 --width 160 --height 120"),
         ("caer-s", "--clips 30 --persons 6 --width 160 --height 120"),
         ("daisee", "--clips 24 --persons 6 --frames 2 --width 160 --height 120"),
+        ("engagenet", "--clips 30 --persons 6 --frames 2 --width 160 --height 120"),
+        ("raf-db", "--clips 40 --persons 6"),
+        ("affectnet", "--clips 40 --persons 6"),
+        ("fer2013", "--clips 60 --persons 6"),
         ("affwild2", "--clips 8 --frames 12"),
     ],
 )

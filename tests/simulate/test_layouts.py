@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from simulate.layouts import LAYOUTS
-from tests.support.drawn import ELEVEN, LEVELS, SEVEN, SMALL, files_of, rows_of
+from tests.support.drawn import AFFECTNET, ELEVEN, LEVELS, RAF_DB, SEVEN, SMALL, files_of, rows_of
 
 CAER = ["Anger", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"]
 FOLDER_LABEL = dict(zip("Happy Sad Neutral Angry Surprise Disgust Fear".split(), range(7), strict=True))
@@ -185,10 +185,71 @@ def test_daisee(drawn):
     assert {path.split("/")[3] for path in paths["train"]}.isdisjoint(path.split("/")[3] for path in paths["test"])
 
 
+def test_engagenet(drawn):
+    root, paths, texts = drawn("engagenet"), {}, []
+    for part in ("train", "validation", "test"):
+        texts.append(f"{part}_engagement_labels.csv")
+        header, *lines = (root / texts[-1]).read_text().splitlines()
+        rows = [line.split(",") for line in lines]
+        assert header == "chunk,label" and {label for _, label in rows} == set(LAYOUTS["engagenet"].classes)
+        paths[part] = [f"{part.title()}/{clip.removesuffix('.mp4')}" for clip, _ in rows]
+    assert_files(root, texts, [path for part in paths.values() for path in part], 2)
+    assert_apart("engagenet", paths.values())
+    persons = [{path.partition("_vid_")[0].partition("subject_")[2] for path in part} for part in paths.values()]
+    assert len(set.union(*persons)) == sum(map(len, persons)) == 6
+
+
+def test_raf_db(drawn):
+    root, text = drawn("raf-db"), "basic/EmoLabel/list_patition_label.txt"
+    rows = rows_of(root / text)
+    names = [name for name, _ in rows]
+    assert {label for _, label in rows} == set("1234567") and len(set(names)) == len(names) == 40
+    assert all(re.fullmatch(r"(train|test)_\d{5}\.jpg", name) for name in names)
+    pictures = [f"basic/Image/aligned/{name.replace('.jpg', '_aligned.jpg')}" for name in names]
+    assert_files(root, [text, *pictures], [], 0)
+    assert_apart("raf-db", [[path for path in pictures if part in path] for part in ("train_", "test_")])
+
+
+def test_affectnet(drawn):
+    root, paths = drawn("affectnet"), {}
+    texts = [f"Manually_Annotated_file_lists/{part}.csv" for part in ("training", "validation")]
+    for text in texts:
+        lines = (root / text).read_text().splitlines()
+        assert (lines[0][:20] == "subDirectory_filePat") == ("training" in text)
+        rows = [line.split(",") for line in lines if "subDirectory" not in line]
+        assert {len(row) for row in rows} == {9} and {row[6] for row in rows} == {*"01234567", "10"}
+        paths[text] = [f"Manually_Annotated_Images/{row[0]}" for row in rows if row[6] != "10"]
+    assert_files(root, [*texts, *sum(paths.values(), [])], [], 0)
+    assert_apart("affectnet", paths.values())
+
+
+def test_fer2013_is_the_same_as_folders_as_pixels_and_as_votes(drawn):
+    root = drawn("fer2013")
+    header, *rows = [line.split(",") for line in (root / "fer2013.csv").read_text().splitlines()]
+    columns, *votes = [line.split(",") for line in (root / "fer2013new.csv").read_text().splitlines()]
+    assert header == ["emotion", "pixels", "Usage"] and len(rows) == len(votes) == 60
+    assert ",".join(columns) == (
+        "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    )
+    folders = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+    names = "angry disgust fear happy sad surprise neutral".split()
+    left = {path: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in root.glob("*/*/*.png")}
+    assert len(left) == 60
+    for number, ((label, pixels, usage), vote) in enumerate(zip(rows, votes, strict=True)):
+        picture = np.array(pixels.split(), int).reshape(48, 48)
+        (same,) = [path for path, content in left.items() if np.array_equal(content, picture)]
+        assert same.relative_to(root).parts[:2] == (folders[usage], names[int(label)])
+        assert vote[:2] == [usage, f"fer{number:07d}.png"] and sum(map(int, vote[2:])) == 10
+        most = columns[2:][int(np.argmax(list(map(int, vote[2:]))))]
+        assert most == LAYOUTS["fer2013"].classes[int(label)]
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_about_names_the_layout(name, drawn):
     classes = dict.fromkeys(("dfew", "ferv39k", "afew"), SEVEN) | dict.fromkeys(("caer", "caer-s"), CAER)
-    classes |= {"mafw": ELEVEN, "daisee": LEVELS}
+    classes |= {"mafw": ELEVEN, "daisee": LEVELS, "raf-db": RAF_DB, "affectnet": AFFECTNET}
+    classes["engagenet"] = ["Not-Engaged", "Barely-engaged", "Engaged", "Highly-Engaged"]
+    classes["fer2013"] = "anger disgust fear happiness sadness surprise neutral".split()
     assert set(classes) == set(LAYOUTS) == set(SMALL)
     about = json.loads((drawn(name) / "about.json").read_text())
     assert about["classes"] == classes[name] and about["settings"]["layout"] == name

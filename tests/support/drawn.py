@@ -23,10 +23,17 @@ SMALL = {
     "caer": LayoutSettings(layout="caer", clips=60, persons=6, frames=2, width=160, height=120),
     "caer-s": LayoutSettings(layout="caer-s", clips=30, persons=6, width=160, height=120),
     "daisee": LayoutSettings(layout="daisee", clips=24, persons=6, frames=2, width=160, height=120),
+    "engagenet": LayoutSettings(layout="engagenet", clips=30, persons=6, frames=2, width=160, height=120),
+    "raf-db": LayoutSettings(layout="raf-db", clips=40, persons=6),
+    "affectnet": LayoutSettings(layout="affectnet", clips=40, persons=6),
+    "fer2013": LayoutSettings(layout="fer2013", clips=60, persons=6),
 }
 SEVEN = "happiness sadness neutral anger surprise disgust fear".split()
 ELEVEN = "anger disgust fear happiness neutral sadness surprise contempt anxiety helplessness disappointment".split()
 LEVELS = ["Very Low", "Low", "High", "Very High"]
+ENGAGEMENT = ["Not Engaged", "Barely Engaged", "Engaged", "Highly Engaged"]
+RAF_DB = "surprise fear disgust happiness sadness anger neutral".split()
+AFFECTNET = "neutral happiness sadness surprise fear disgust anger contempt".split()
 FOLDERS = {
     "Happy": "happiness", "Sad": "sadness", "Neutral": "neutral", "Angry": "anger", "Anger": "anger",
     "Surprise": "surprise", "Disgust": "disgust", "Fear": "fear",
@@ -43,6 +50,9 @@ READERS = {
     "caer": ("caer", []),
     "caer_s": ("caer-s", ["--num-segments", "1"]),
     "daisee": ("daisee", []),
+    "engagenet": ("engagenet", []),
+    "raf_db": ("raf-db", ["--num-segments", "1"]),
+    "affectnet": ("affectnet", ["--num-segments", "1"]),
 }
 
 
@@ -103,6 +113,17 @@ def truth(reader: str, root: Path, fold: int = 0) -> dict[str, str]:
         lines = (root / "DAiSEE/Labels/TestLabels.csv").read_text().splitlines()[1:]
         rows = [line.split(",") for line in lines]
         return {f"{clip[:6]}/{clip.removesuffix('.avi')}": LEVELS[int(level)] for clip, _, level, *_ in rows}
+    if reader == "engagenet":
+        lines = (root / "validation_engagement_labels.csv").read_text().splitlines()[1:]
+        rows = [line.split(",") for line in lines]
+        return {clip.removesuffix(".mp4"): label.replace("-", " ").title() for clip, label in rows}
+    if reader == "raf_db":
+        rows = rows_of(root / "basic/EmoLabel/list_patition_label.txt")
+        return {name: RAF_DB[int(label) - 1] for name, label in rows if name.startswith("test")}
+    if reader == "affectnet":
+        lines = (root / "Manually_Annotated_file_lists/validation.csv").read_text().splitlines()
+        rows = [line.split(",") for line in lines]
+        return {row[0]: AFFECTNET[int(row[6])] for row in rows if row[6] != "10"}  # 10: no face
     rows = rows_of(root / "annotation" / ("test_image.txt" if reader == "ferv39k" else "test.txt"))
     return {row[0]: FOLDERS[row[0].split("/")[-2]] for row in rows}
 
