@@ -206,9 +206,7 @@ class DataOptions:
         of_dataset=True, below_root=True, metavar="FILE"
     )
     votes: str | None = prompt_option(
-        None,
-        "CSV of `clip,` and a column per class with the votes of annotators, or their shares: the targets of training "
-        "clips in place of their labels.",
+        None, "CSV of `clip,` and annotators' votes for each class: the targets of training clips in place of labels.",
         of_dataset=True, below_root=True, in_hash=False, metavar="FILE"
     )
     targets: str | None = option(
@@ -518,9 +516,7 @@ class LossOptions:
         False, "Weigh each class by the inverse of its training clips.", part="class losses"
     )
     class_beta: float = option(
-        1.0,
-        "With --class-balanced-loss, n clips count as (1 - N^n) / (1 - N), their effective number; 1 counts each clip, "
-        "0.999 is usual.",
+        1.0, "With --class-balanced-loss, n clips count as (1 - N^n) / (1 - N), their effective number; 1: as n.",
         part="class weights", needs="class_balanced_loss", in_hash=False, minimum=0, maximum=1
     )
     drw_epoch: int = option(
@@ -543,15 +539,11 @@ class LossOptions:
         0.0, "Share of the target that is spread over all classes.", part="class losses", minimum=0, maximum=0.999
     )
     smoothing_weights: Literal["uniform", "published"] = prompt_option(
-        "uniform",
-        "How --label-smoothing is spread: over all classes alike, or over the false ones by the five fixed weights of "
-        "CLIP-CAER's fork, for RAER only.",
+        "uniform", "Spread --label-smoothing over all classes, or over false ones by the fork's weights for RAER.",
         needs="label_smoothing", in_hash=False
     )
     semantic_labels: float = prompt_option(
-        0.0,
-        "Targets are spread over classes with similar texts: the softmax of the texts' cosines / N (RAPT: 0.1); 0 is "
-        "off.",
+        0.0, "Targets in place of labels: the softmax of the cosines of class texts / N (RAPT: 0.1); 0 is off.",
         in_hash=False, minimum=0, maximum=100
     )
     semantic_warmup: int = prompt_option(
