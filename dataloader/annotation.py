@@ -57,10 +57,10 @@ class Clip:
     key: str  # the path without root, prefix and suffix, equal for all spellings of a path
     person: str | None = None  # None: the set does not state who is in a clip
     caption: str | None = None
-    votes: tuple[float, ...] | None = None  # share of annotators for each class
     is_image: bool = False  # the clip is one image file
     is_video: bool = False  # ``folder`` is a video file; its frames are named as if they were extracted
     span: tuple[float, float] | None = None  # seconds of the video that are the clip
+    votes: tuple[float, ...] | None = None  # share of annotators for each class
     where: str | None = field(default=None, compare=False)  # list file and line
 
     def frame_path(self, index: int) -> Path:

@@ -214,9 +214,7 @@ class DataOptions:
         of_dataset=True, below_root=True, metavar="FILE"
     )
     votes: str | None = prompt_option(
-        None,
-        "CSV of `clip,` and a column per class with the votes of annotators, or their shares: the targets of training "
-        "clips in place of their labels.",
+        None, "CSV of `clip,` and annotators' votes for each class: the targets of training clips in place of labels.",
         of_dataset=True, below_root=True, in_hash=False, metavar="FILE"
     )
     targets: str | None = option(
@@ -580,9 +578,7 @@ class LossOptions:
         0.0, "Share of the target that is spread over all classes.", part="class losses", minimum=0, maximum=0.999
     )
     smoothing_weights: Literal["uniform", "published"] = prompt_option(
-        "uniform",
-        "How --label-smoothing is spread: over all classes alike, or over the false ones by the five fixed weights of "
-        "CLIP-CAER's fork, for RAER only.",
+        "uniform", "Spread --label-smoothing over all classes, or over false ones by the fork's weights for RAER.",
         needs={"label_smoothing": ON}, in_hash=False
     )
     semantic_labels: float = prompt_option(

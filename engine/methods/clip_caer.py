@@ -101,11 +101,11 @@ class PromptTask(ClassifierTask):
 
     def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
         """Compute what the losses need from the training clips; with ``--votes``, a row of targets for every clip."""
-        super().prepare(clips, classes, device)
-        self.row_of = {clip.id: row for row, clip in enumerate(clips)}
+        warnings = super().prepare(clips, classes, device)
         if clips[0].votes is not None:
             self.votes = torch.tensor([clip.votes for clip in clips]).to(device)
-        return []
+            self.row_of = {clip.id: row for row, clip in enumerate(clips)}
+        return warnings
 
     def set_training_counts(self, counts: Any, device: torch.device) -> None:
         super().set_training_counts(counts, device)
