@@ -68,7 +68,7 @@ def test_training_on_the_gpu_learns_and_its_checkpoint_has_the_same_score(train,
 def test_an_interrupted_run_ends_with_the_same_bits(tiny_arguments, tmp_path, device, batch):
     """Dropout uses the random state of the device, and float16 has a scale."""
     words = [*tiny_arguments, "--device", device, *LEARN.split(), *RULES["SGD"].split(), "--amp", "fp16"]
-    words += ["--deterministic", "--epochs", "3", "--milestones"]
+    words += ["--deterministic", "--epochs", "3", "--milestones", "--ema", "0.9"]
     uninterrupted = run_main(words, tmp_path / "uninterrupted").ok()
     stopped = interrupt(words, tmp_path / "stopped", signal.SIGTERM, batch)
     assert stopped.status == 143, stopped.err
@@ -76,6 +76,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(tiny_arguments, tmp_path, de
     expected, last = (read(run.folder / "last.pt") for run in (uninterrupted, stopped))
     assert all(torch.equal(value, last["model"][name]) for name, value in expected["model"].items())
     assert expected["learning"]["scaler"] == last["learning"]["scaler"]
+    averages, resumed = (content["learning"]["average"]["tensors"] for content in (expected, last))
+    assert all(torch.equal(value, resumed[name]) for name, value in averages.items())
 
 
 def test_logits_are_those_of_the_cpu(train, trained):

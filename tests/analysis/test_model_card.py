@@ -31,6 +31,11 @@ def test_scores_have_intervals_and_supports(tmp_path):
     assert "expected calibration error 11.50 %, temperature 1.750, fitted on val" in card
 
 
+def test_averaged_weights_are_called_so(tmp_path):
+    assert "epoch 2 of 3, moving average (--ema 0.999) |" in card_of(tmp_path / "run", ema=0.999)
+    assert "moving average" not in card_of(tmp_path / "plain")
+
+
 def test_data_selection_and_doubts_are_those_of_the_run(tmp_path):
     card = card_of(tmp_path / "run", test_annotation="/home/me/lists/test.txt", note="Drawn students.")
     assert "**Note of the data set: Drawn students.**" in card
