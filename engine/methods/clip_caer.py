@@ -302,7 +302,7 @@ class ClipCaer(Method):
             C, unnamed = len(classes), None
         features = encode_embedded(model, shape, embedded, ends)
         model["descriptive"] = features.view(C, -1, features.shape[-1])
-        is_pooled = "face_temporal.pool.0.weight" in report.ours.values()
+        is_pooled = "face_temporal.pool.0.weight" in report.names.values()
         frames = model["face_temporal.positions"].shape[1] - ("face_temporal.class_token" in model)
         options = {
             "contexts_number": contexts,
