@@ -1,7 +1,10 @@
 """Single images of faces: every published form trains frame-expr, is scored, and starts a model of videos."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -13,7 +16,7 @@ from dataloader.classes import load_classes
 from dataloader.prepare.__main__ import main as prepare
 from engine.config import read_command
 from tests.support.drawn import AFFECTNET, QUICK, RAF_DB, flags, truth
-from tests.support.tools import error_of, run_main, run_ok
+from tests.support.tools import ROOT, Run, error_of, run_main, run_ok
 from utils.errors import UserError
 
 STILLS = [*QUICK, "--model", "frame-expr", "--num-segments", "1"]
@@ -156,6 +159,18 @@ def test_the_linear_layer_is_taken_over_for_the_same_classes_alone(still_run, dr
     assert torch.equal(tensors(first)["readout.weight"], tensors(still_run)["readout.weight"])
     other = [word for word in words_of("fer2013", fer2013, *same)]
     assert not tensors(run_ok(other, tmp_path / "other"))["readout.weight"].any()
+
+
+def test_the_recipe_trains_both_and_the_video_model_starts_from_the_stills(drawn, tmp_path):
+    """On named sets; with a folder for results alone the script draws them by itself."""
+    words = [tmp_path / "out", drawn("raf-db"), "raf_db", drawn("ferv39k"), "ferv39k", *QUICK[:-3]]
+    command = ["bash", str(ROOT / "recipes/stills_to_video.sh"), *map(str, words), "--epochs", "1"]
+    environment = os.environ | {"PYTHON": sys.executable}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    stills, video = (Run(0, tmp_path / "out" / name, "", "") for name in ("stills", "video"))
+    assert stills.labels == truth("raf_db", drawn("raf-db")) and video.labels == truth("ferv39k", drawn("ferv39k"))
+    assert f"--init-from {tmp_path}/out/stills/best.pt: " in run.stdout and "was trained with" not in run.stdout
 
 
 # what is wrong

@@ -34,6 +34,7 @@ from dataloader.prepare.sources import (
 )
 from dataloader.prepare.store import VideoRecord
 from utils.command import python_name, run_command, writing_to
+from utils.config import flag_of
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, write_text
 from utils.text import plural, some
@@ -86,7 +87,7 @@ def write_set(
 def write_set_boxes(out: Path, options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
     """Write the boxes of the videos that the lists of an existing set name; return 1 if some could not be read."""
     root = options.videos[0]
-    classes = load_classes(options.dataset, options.class_texts)
+    classes = load_classes(options.dataset, options.class_texts, options.clip_column, options.label_column)
     clips: dict[str, Clip] = {}
     for split, file in options.set_lists.items():
         for clip in read_annotation(file, root, classes.of_split(split), say=say):
@@ -111,7 +112,9 @@ def write_set_boxes(out: Path, options: PrepareOptions, make_detector: Callable[
     samples, faces = sum(record.frames for record in records), sum(bool(record.faces) for record in records)
     say(f"{plural(len(records), 'clip')}, a face in {faces} of them; {samples} frames searched")
     words = ["--root-dir", root, "--dataset", options.dataset]
-    words += ["--class-texts", options.class_texts] if options.class_texts else []
+    for name in ("class_texts", "clip_column", "label_column"):
+        value = getattr(options, name)
+        words += [flag_of(name), value] if value else []
     for split, file in options.set_lists.items():
         words += [f"--{split}-annotation", file]
     for kind in ("face", "body"):

@@ -63,6 +63,12 @@ class PrepareOptions(ClipOptions):
     )
     val_annotation: str | None = option(None, "for --boxes-only: list of validation clips", metavar="FILE")
     test_annotation: str | None = option(None, "for --boxes-only: list of test clips", metavar="FILE")
+    clip_column: str | None = option(
+        None, "for --boxes-only: column of a CSV list that names the clip, as for main.py", metavar="NAME"
+    )
+    label_column: str | None = option(
+        None, "for --boxes-only: column of a CSV list with the class, as for main.py", metavar="NAME"
+    )
     workers: int = option(1, "number of processes; each cuts one video at a time", minimum=1, maximum=256)
     audit: bool = option(True, "audit the set at the end")
 
@@ -78,6 +84,8 @@ def read_options(arguments: list[str], description: str) -> PrepareOptions:
     options = resolve(groups, parse(groups, arguments, description))["prepare"]
     if not options.videos or not all(options.videos):
         raise UserError("no videos: name files or folders first, as in `python -m dataloader.prepare VIDEOS --out DIR`")
+    if not options.set_lists and (options.clip_column or options.label_column):
+        raise UserError("--clip-column and --label-column are for the lists of a set: name --train-annotation FILE")
     if options.set_lists:
         flag = f"--{next(iter(options.set_lists))}-annotation"
         if not options.boxes_only:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.methods.base import ONE_STREAM, ClassifierTask, Method, State, torch, towers
+from engine.methods.base import ONE_STREAM, ClassifierTask, Method, State, options, torch, towers
+from engine.options import TRAINING
 from engine.registry import register
+from utils.config import flag_of, written
 from utils.errors import UserError
 from utils.lazy import Lazy
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from models.clip_towers import Clip as ClipModel
     from models.clip_towers import ClipShape
 
+FOR_ANY_FRAMES = ("init_from", "allow_partial")  # options of lists that long videos have too
 affwild = Lazy("dataloader.affwild")
 networks = Lazy("models.classifiers")
 
@@ -60,6 +63,16 @@ class FrameExpr(Method):
         return not self.reads_lists(config)
 
     def check(self, config: Config, flags: Mapping[str, Any]) -> None:
+        """Raise a UserError for an option of the source of frames that is not used."""
+        if config.run.mode in TRAINING and not self.reads_lists(config):
+            fields = options.options_by_name()
+            for name in sorted(flags):
+                is_of_lists = fields[name].metadata["part"] in ("clip lists", "class lists")
+                if is_of_lists and name not in FOR_ANY_FRAMES and flags[name] != self.defaults.get(name):
+                    raise UserError(
+                        f"{flag_of(name)} {written(flags[name])} is not used by --model {self.name} on long videos; "
+                        f"leave it out, or name lists of images: --train-annotation FILE"
+                    )
         if self.reads_lists(config) and "frame_step" in flags:
             step = config.sequence.frame_step
             raise UserError(f"--frame-step {step} is for the frames of long videos, not for lists; leave it out")

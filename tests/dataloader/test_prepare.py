@@ -261,6 +261,25 @@ def test_the_boxes_of_a_published_set_of_videos(tmp_path, capsys, monkeypatch):
     assert "face boxes: 14 of 14 clips" in result.out and len(result.predictions) == 2
 
 
+def test_boxes_of_any_csv_by_the_names_of_its_columns(tmp_path, capsys):
+    film(tmp_path / "set/a.mp4", moving_face(20))
+    (tmp_path / "set/train.csv").write_text("who,file,mood\nx,a.mp4,Fatigue\n")
+    words = [
+        "--boxes-only",
+        "--out",
+        tmp_path / "out",
+        "--train-annotation",
+        "train.csv",
+        "--test-annotation",
+        "train.csv",
+    ]
+    columns = ["--clip-column", "file", "--label-column", "mood"]
+    status, printed, _ = run(tmp_path / "set", *words, *columns, capsys=capsys)
+    assert status == 0 and " ".join(columns) in printed
+    assert set(json.loads((tmp_path / "out/annotation/face.json").read_text())) == {"a"}
+    assert "--clip-column" in refusal(tmp_path / "set", "--out", tmp_path / "b", *columns, capsys=capsys)
+
+
 def test_boxes_of_parts_that_overlap_are_counted_from_the_start_of_each(tmp_path, capsys):
     film(tmp_path / "set/a.mp4", moving_face(40))
     (tmp_path / "set/train.txt").write_text("a.mp4#t=0,1 0 1\na.mp4#t=0.5,1.5 0 2\na.mp4 0 3\n")

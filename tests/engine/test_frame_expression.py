@@ -69,6 +69,8 @@ REFUSED = {
     "--fold all": "one fold at a time",
     "--select-on test": "--select-on test",
     "--image-size 32": "--image-size 32 does not fit",
+    "--cache-features --lr-image-encoder 0": "--cache-features True is not used by --model frame-expr on long videos",
+    "--dataset RAF-DB": "--dataset RAF-DB is not used by --model frame-expr on long videos",
 }
 
 
