@@ -65,10 +65,14 @@ def test_every_part_of_the_training_benchmark_runs(part, tmp_path, monkeypatch, 
 
 
 def test_the_tables_in_the_documents_are_the_measured_ones():
-    document = Path(ROOT, "docs/performance.md").read_text(encoding="utf-8")
-    for name, write in (("train", tables.training_table), ("data", tables.data_table)):
+    for name, write, document in (
+        ("train", tables.training_table, "performance"),
+        ("data", tables.data_table, "performance"),
+        ("lora", tables.lora_table, "backbones"),
+    ):
+        text = (ROOT / f"docs/{document}.md").read_text(encoding="utf-8")
         measured = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
-        assert write(measured) in document, name
+        assert write(measured) in text, name
 
 
 def test_exact_updates_are_those_of_double_precision():
