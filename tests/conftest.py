@@ -7,8 +7,10 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # also for the processes that tests start
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts a command with "&"; processes inherit this
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# a shell ignores both in what it runs behind "&", and processes inherit that
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 import torch  # noqa: E402
 
