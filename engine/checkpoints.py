@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
@@ -221,7 +221,7 @@ def doubtful_flags(opened: Opened, flags: dict[str, Any], config: Config) -> lis
         before = value_of(stored, name)
         if name in flags and flags[name] != before:
             warnings.append(f"{flag_of(name)} {flags[name]}: trained with {before}, so this is another model")
-    if flags.get("clip_path", clip_path) != clip_path and "left_out" not in opened.content:
+    if flags.get("clip_path", clip_path) != clip_path and not opened.content.get("left_out"):
         warnings.append("--clip-path is not read: the checkpoint holds all weights")
     if flags.get("dataset", dataset) != dataset:
         warnings.append(f"trained on {dataset}: classes of {flags['dataset']} are matched by their names")
@@ -284,7 +284,8 @@ def initial_weights(model: nn.Module, config: Config, names: tuple[str, ...]) ->
     """
     path, current = Path(config.model.init_from), model.state_dict()
     opened = open_checkpoint(path, {"dataset": config.data.dataset, "class_texts": config.data.class_texts})
-    stored, taken = whole_state(opened.content, opened.config), {}
+    with about(path):
+        stored, taken = whole_state(opened.content, with_clip_at_hand(opened.config, config)), {}
     if not has_same_lora(stored, opened.config, current, config):
         stored = merge_lora(stored, opened.config.optim.lora_alpha)
     has_other_classes = tuple(opened.content["classes"]) != names
@@ -314,6 +315,14 @@ def initial_weights(model: nn.Module, config: Config, names: tuple[str, ...]) ->
     if opened.config.data.normalize != config.data.normalize:
         summary += f"; it was trained with --normalize {opened.config.data.normalize}, not {config.data.normalize}"
     return [summary, *(f"  {fate:<6} {name}" for fate, names in fates.items() for name in names)]
+
+
+def with_clip_at_hand(stored: Config, config: Config) -> Config:
+    """Return the stored options, with the CLIP of ``config`` where the stored one is a file that is gone."""
+    names = ("clip_path", "clip_activation", "clip_head_width")
+    is_gone = Path(stored.model.clip_path).suffix and not Path(stored.model.clip_path).exists()
+    clip = {name: getattr(config.model, name) for name in names} if is_gone else {}
+    return replace(stored, model=replace(stored.model, **clip))
 
 
 def align_positions(stored: dict[str, Tensor], current: Mapping[str, Tensor]) -> None:

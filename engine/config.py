@@ -125,6 +125,11 @@ def warnings_of(config: Config) -> list[str]:
             f"--drw-epoch {loss.drw_epoch}: the weights of --class-balanced-loss never begin in {config.optim.epochs} "
             f"epochs"
         )
+    optim = config.optim
+    if optim.schedule == "cosine" and optim.warmup_epochs >= optim.epochs:
+        warnings.append(
+            f"--warmup-epochs {optim.warmup_epochs:g}: the rates still rise when the {optim.epochs} epochs end"
+        )
     if loss.semantic_warmup >= config.optim.epochs:
         warnings.append(
             f"--semantic-warmup {loss.semantic_warmup}: --semantic-labels never begins in {config.optim.epochs} epochs"

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +76,16 @@ def convert(config: Config, flags: dict[str, Any]) -> None:
     else:
         source = Path(config.run.files[0])
         opened = open_checkpoint(source, flags)
+        require_lora_to_merge([opened], config.run.merge)
         content = converted(opened, flags, config.run.merge)
     content = content | {"model": halve_where_exact(content["model"])}
     is_hub = config.video.format == "hub"
-    folder = Path(config.run.output_dir or (f"outputs/hub/{source.stem}" if is_hub else "outputs/converted"))
-    names = (WEIGHTS, CLASSES, CARD, CONFIG) if is_hub else (f"{source.stem}.pt", f"{source.stem}.safetensors")
+    name = source.name if is_folder(source) else source.stem
+    folder = Path(config.run.output_dir or (f"outputs/hub/{name}" if is_hub else "outputs/converted"))
+    names = (WEIGHTS, CLASSES, CARD, CONFIG) if is_hub else (f"{name}.pt", f"{name}.safetensors")
     targets = [folder / name for name in names]
     require_new(folder, targets)
-    print(describe(opened, flags))
+    print(describe(replace(opened, content=content), flags))
     if is_hub:
         write_folder(opened, content, folder, config.video.license)
     else:
@@ -95,17 +97,22 @@ def convert(config: Config, flags: dict[str, Any]) -> None:
         print(f"upload it   hf upload ORG/NAME {shlex.quote(str(folder))}")
 
 
+def require_lora_to_merge(opened: list[Opened], merges: bool) -> None:
+    if merges and not any(lora_layers(checkpoint.content["model"]) for checkpoint in opened):
+        raise UserError(f"--merge: {opened[0].path} has no LoRA; leave it out")
+
+
 def converted(opened: Opened, flags: dict[str, Any], merges: bool) -> dict[str, Any]:
     """Return the content of a checkpoint with all tensors of its model; ``merges``: without LoRA, which is added."""
     if opened.unnamed and not opened.method.takes_any_texts:
         raise UserError(f"{opened.path}: {opened.unnamed}")
     state = opened.load(flags)[1].state_dict()  # so it can be built
     content = {key: value for key, value in opened.content.items() if key in CONVERTED}
-    if merges:
-        if not lora_layers(state):
-            raise UserError(f"--merge: {opened.path} has no LoRA; leave it out")
+    if merges and lora_layers(state):
         state = merge_lora(state, opened.config.optim.lora_alpha)
-        content["config"] = content["config"] | {"optim": content["config"]["optim"] | {"lora_rank": 0}}
+        optim = content["config"]["optim"]
+        usual = {name: options_by_name()[name].default for name in optim if name.startswith("lora_")}
+        content["config"] = content["config"] | {"optim": optim | usual}
     return content | {"model": state}
 
 
@@ -115,6 +122,7 @@ def average_checkpoints(paths: list[Path], flags: dict[str, Any], merges: bool) 
     Their scores, thresholds and temperatures are left out, since they belong to other weights.
     """
     opened = [open_checkpoint(path, flags) for path in paths]
+    require_lora_to_merge(opened, merges)
     contents = [converted(checkpoint, flags, merges) for checkpoint in opened]
     first, count = contents[0], len(contents)
     if lora_layers(first["model"]):
@@ -176,7 +184,7 @@ def difference_of_models(first: dict[str, Any], second: dict[str, Any], constant
 def write_folder(opened: Opened, content: dict[str, Any], folder: Path, licence: str) -> None:
     """Write a checkpoint as a folder that can be published."""
     with about(opened.path):
-        options = {group: without_folders(values) for group, values in asdict(opened.config).items()}
+        options = {group: without_folders(values) for group, values in asdict(stored_config(content)).items()}
         run = scored_run(opened) or unscored_run(opened, options)
     content = content | {"config": options}
     require_plain(content, opened.path)
@@ -267,7 +275,7 @@ def describe(opened: Opened, flags: dict[str, Any]) -> str:
         lines += [f"setting     {name} {sizes[name]}, stored" for name in opened.shape.settings if name in sizes]
     if correction := describe_lora(content["model"]):
         lines.append(f"LoRA        {correction}, --lora-alpha {opened.config.optim.lora_alpha:g}")
-    if "left_out" in content:
+    if content.get("left_out"):
         lines.append(
             f"towers      not in the file: {', '.join(sorted(content['left_out']))} of --clip-path "
             f"{opened.config.model.clip_path}"

@@ -94,7 +94,7 @@ prompt_option = partial(option, part="prompts")
 stream_option = partial(option, part="two streams")
 window_option = partial(option, part="windows", modes=(*TRAINING, "eval", *VIDEOS))
 window_layer = partial(option, part="windows", checkpoint="fixed classes")
-lora_option = partial(option, part="pixels", in_hash=False)
+lora_option = partial(option, part="pixels", in_hash=False, needs={"lora_rank": ON})
 rate_option = partial(option, part="rate steps")
 result_option = partial(option, belongs=True, free=True)
 video_option = partial(option, modes=VIDEOS)
@@ -444,9 +444,9 @@ class OptimOptions:
     lr_fusion: float | None = stream_option(
         None, "Learning rate of the layer that joins the streams (default: --lr).", minimum=0
     )
-    lora_rank: int = lora_option(
+    lora_rank: int = pixel_option(
         0, "Rank of the corrections that a frozen tower learns (LoRA) in place of its own weights; 0 is off.",
-        checkpoint="fixed", minimum=0, maximum=1024
+        checkpoint="fixed", in_hash=False, minimum=0, maximum=1024
     )
     lora_alpha: float = lora_option(
         16.0, "Corrections are multiplied by --lora-alpha / --lora-rank.", checkpoint="fixed", above=0

@@ -25,7 +25,7 @@ from engine.methods.base import ClipTask
 from engine.model import build_model
 from engine.optim import describe_groups
 from engine.options import Config
-from engine.run_checkpoints import RunCheckpoints, Start, hash_data, hash_frames
+from engine.run_checkpoints import RunCheckpoints, Start, hash_data, hash_frames, load_weights
 from engine.run_hash import NAME as RUN_HASH
 from engine.run_hash import run_hash
 from engine.session import Session, open_session
@@ -33,7 +33,7 @@ from engine.shared import is_sharing
 from engine.step import TrainingStep
 from engine.waiting import TimedLoader, WaitingAdvice, seconds_left
 from utils.checkpoint import save_checkpoint
-from utils.errors import UserError
+from utils.errors import UserError, about
 from utils.lazy import Lazy
 from utils.runlog import progress_bar, time_left
 
@@ -58,6 +58,10 @@ def train(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
         return {}
     classes = run_classes(config)
     model, shape = build_model(config, classes)  # before the data is read, so that a wrong path fails at once
+    if resume_point is not None and config.model.init_from:
+        # caches and copies of frozen towers are made of these weights, before the rest of the run is restored
+        with about(resume_point.path):
+            load_weights(model, resume_point.content["model"], may_lack=resume_point.content["left_out"])
     with open_session(config, start) as session:
         if config.model.init_from and resume_point is None:
             summary, *tensors = checkpoints.initial_weights(model, config, classes.names)

@@ -109,6 +109,8 @@ def plan_ablation(config: Config, flags: Options) -> tuple[list[PlannedRun], lis
     """Return the runs of the base and of every variant with all seeds, and a line for each refused variant."""
     seeds = seeds_of(config.results.seeds or "1", config.run.seed)
     runs, refusals = [], []
+    if config.optim.has_lora("image"):  # the tower's own weights stay frozen, also in a variant without LoRA
+        flags = flags | {"lr_image_encoder": config.optim.lr_image_encoder}
     for variant in variants_of(config):
         options = variant_options(flags, variant)
         candidates = [

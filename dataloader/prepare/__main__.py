@@ -10,6 +10,7 @@ After an interruption the same command continues. See docs/own_videos.md.
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -103,8 +104,13 @@ def write_set_boxes(out: Path, options: PrepareOptions, make_detector: Callable[
     with store.open_folder(out, options):
         stored = store.read_records(out)
         sources = clip_sources(in_videos, {record.path: record.name for record in stored})
+        store.require_kept(out, sources, stored)
         videos = cut_all(sources, stored, out, options, make_detector)
-        records = [clip for video in videos for clip in video.clips]
+        records = [
+            replace(clip, folder=source.parts[clip.part].label)  # the name of the clip in the lists of this call
+            for source, video in zip(sources, videos, strict=True)
+            for clip in video.clips
+        ]
         lists.write_boxes(out, records)
     for video in videos:
         if video.error:

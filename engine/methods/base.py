@@ -278,7 +278,7 @@ def numbered_classes(count: int) -> Classes:
 
 
 AVERAGE_PART = Part("moving average of the weights", {"ema": 0.0})
-LORA_PART = Part("LoRA", {"lora_rank": 0, "lr_image_encoder": 0.0}, lambda c: c.optim.lora_rank > 0)
+LORA_PART = Part("LoRA", {"lora_rank": 0})
 CLASS_SIZE_PARTS = (
     Part("logit adjustment", {"logit_adj": False}),
     Part("LDAM", {"ldam": "off"}),

@@ -85,7 +85,38 @@ def test_inspect_says_what_is_inside_and_what_is_not(adapted, converted):
     out = call("--mode", "inspect", adapted.folder / "best.pt").ok().out
     assert "LoRA        rank 2 in 16 layers of the image and the text tower, --lora-alpha 16" in out
     assert "not in the file: image_encoder, text_encoder of --clip-path random" in out
-    assert "LoRA " not in call("--mode", "inspect", converted["merged"]).ok().out
+    out = call("--mode", "inspect", converted["merged"]).ok().out
+    assert "LoRA " not in out and "--lora" not in out and "not in the file" not in out
+
+
+def test_a_merged_folder_for_the_hub_says_nothing_of_it(adapted, converted, tiny_arguments, tmp_path):
+    words = ["--mode", "convert", adapted.folder / "best.pt", "--merge", "--format", "hub"]
+    printed = call(*words, "--output-dir", tmp_path / "hub").ok().out
+    assert json.loads((tmp_path / "hub/config.json").read_text())["config"]["optim"]["lora_rank"] == 0
+    assert "LoRA " not in printed and "--lora" not in printed
+    average = ["--mode", "convert", "--average", tmp_path / "hub", adapted.folder / "best.pt", "--merge"]
+    call(*average, "--output-dir", tmp_path / "average").ok()  # merged where there is something to merge
+    again = evaluate(tmp_path / "average/average.pt", tiny_arguments, tmp_path / "eval")
+    assert np.abs(logits(again) - logits(adapted)).max() < 1e-4
+
+
+def test_a_clip_that_was_moved_is_named_again(tiny_arguments, tmp_path):
+    state = {name: value.half() for name, value in load_clip("random", seed=9).openai_state().items()}
+    torch.save(state, tmp_path / "old.pt")
+    words = [
+        *tiny_arguments,
+        "--clip-path",
+        str(tmp_path / "old.pt"),
+        "--lora-rank",
+        "2",
+        "--epochs",
+        "1",
+        "--milestones",
+    ]
+    first = run_ok(words, tmp_path / "first")
+    (tmp_path / "old.pt").rename(tmp_path / "new.pt")
+    words = [*tiny_arguments, "--clip-path", str(tmp_path / "new.pt"), "--epochs", "1", "--milestones", "--init-from"]
+    assert "tensors taken" in run_ok([*words, str(first.folder / "best.pt")], tmp_path / "second").out
 
 
 def test_another_clip_is_refused_and_the_right_one_is_found_by_name(adapted, tiny_arguments, tmp_path, capsys):
@@ -126,6 +157,7 @@ def test_a_new_training_starts_from_it(adapted, tiny_arguments, tmp_path):
         (["--lora-rank", "2", "--layer-decay", "0.9"], "--layer-decay needs a trained image encoder"),
         (["--lora-rank", "2", "--lora-layers", "7"], "--lora-layers 7: the image tower has 2 blocks"),
         (["--lora-rank", "-1"], "--lora-rank"),
+        (["--lora-alpha", "8"], "--lora-alpha 8.0 is not used with --lora-rank 0"),
         (["--model", "sequence", "--lora-rank", "2"], "--lora-rank 2 is not used by --model sequence"),
     ],
 )
@@ -174,6 +206,8 @@ def test_an_ablation_leaves_it_out_and_compares_ranks(tiny_arguments, tmp_path):
     words = "--mode ablate --drop-one --epochs 1 --milestones --adapter none --slerp-weight 0 --no-tune-prompts".split()
     words += ["--mi-loss-weight", "0", "--dc-loss-weight", "0", "--streams", "context", "--lora-rank", "2"]
     run = call(*tiny_arguments, *words, "--grid", "lora_rank=4", "--output-dir", tmp_path / "ablation").ok()
+    stored = json.loads((tmp_path / "ablation/without-LoRA/seed-42/config.json").read_text())["optim"]
+    assert (stored["lora_rank"], stored["lr_image_encoder"]) == (0, 0)  # the tower stays frozen
     ablation = json.loads((tmp_path / "ablation/ablation.json").read_text())
     assert [row["variant"] for row in ablation["rows"]] == ["base", "without LoRA", "lora_rank=4"], run.out
 

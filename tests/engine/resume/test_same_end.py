@@ -101,9 +101,19 @@ def test_cached_features_end_equal(flags, uninterrupted_with, tmp_path_factory, 
     assert_resumes(tmp_path / "run", uninterrupted_with(*extra))
 
 
-@pytest.mark.parametrize("extra", [LORA, ("--lr-image-encoder", "0")])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        LORA,
+        ("--lr-image-encoder", "0"),
+        ("--lr-image-encoder", "0", "--cache-features", "--cache-variants", "1"),
+        ("--lr-image-encoder", "0", "--amp", "bf16"),
+    ],
+)
 def test_towers_of_another_run_are_in_the_file_and_end_equal(flags, uninterrupted, uninterrupted_with, tmp_path, extra):
-    extra = (*extra, "--init-from", str(uninterrupted / "best.pt"))  # whose towers are not those of --clip-path
+    source = uninterrupted_with(*LORA) if "--amp" in extra else uninterrupted  # the first has another text tower, too
+    extra = (*extra, "--init-from", str(source / "best.pt"))  # whose towers are not those of --clip-path
+    extra += ("--cache-dir", str(tmp_path / "cache")) if "--cache-features" in extra else ()
     assert interrupt(flags, tmp_path / "run", signal.SIGTERM, EPOCH + 3, *extra).status == 143
     assert read(tmp_path / "run/last.pt")["left_out"] == {}
     assert_resumes(tmp_path / "run", uninterrupted_with(*extra))
