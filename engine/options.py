@@ -362,11 +362,11 @@ class ModelOptions:
         1, "Blocks of each temporal transformer.", part="clip models", checkpoint="fixed classes", minimum=1,
         maximum=48
     )
-    temporal_pool: Literal["class-token", "attention", "mean"] = clip_option(
+    temporal_pool: Literal["class-token", "attention", "mean"] = option(
         "class-token",
         "Feature of a clip behind the temporal transformer: the row of a learned token, the frames weighted by learned "
         "scores (RAPT), or their mean.",
-        checkpoint="fixed classes", in_hash=False
+        part="clip models", checkpoint="fixed classes", in_hash=False
     )
     dropout: float = option(
         0.1, "Dropout of the temporal transformers in training.", part="dropout layers", minimum=0, maximum=0.9

@@ -102,9 +102,6 @@ def _cache_videos(
     session.log.say(f"{folder}: features of {encoder.tower.proj.shape[1]} numbers for --features {folder}")
 
 
-TOWER_FLAGS = ("normalize", "clip_path", "clip_activation", "clip_head_width")  # that apply to a checkpoint's tower
-
-
 def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
     """Return the image tower of ``--eval-checkpoint``, else of ``--clip-path``."""
     if config.run.eval_checkpoint is None:
@@ -113,7 +110,8 @@ def open_encoder(config: Config, flags: dict[str, Any]) -> FrameEncoder:
         return FrameEncoder(clip.visual, clip.shape.image_size, config.data.normalize, config.model.clip_path)
     path = Path(config.run.eval_checkpoint)
     checkpoint = open_checkpoint(path, flags)
-    model_config, model = checkpoint.load({name: flags[name] for name in TOWER_FLAGS if name in flags})
+    of_tower = {name: value for name, value in flags.items() if name == "normalize" or name.startswith("clip_")}
+    model_config, model = checkpoint.load(of_tower)
     tower = getattr(model, "image_encoder", None)
     if tower is None:
         raise UserError(f"{path}: a {checkpoint.content['family']} model reads features; it has no image encoder")

@@ -115,6 +115,7 @@ CHANGES = {
     "contexts_number": "4", "class_token_position": "front", "class_specific_contexts": "False",
     "adapter": "none", "streams": "face", "model": "emoclip", "task": "regression", "swapped_heads": "True",
     "lora_rank": "2", "lora_alpha": "3", "lora_targets": "mlp", "lora_towers": "both", "lora_layers": "1",
+    "temporal_pool": "mean",
 }  # fmt: skip
 
 

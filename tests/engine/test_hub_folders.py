@@ -415,7 +415,7 @@ def test_classes_must_be_those_of_the_config(copy):
 
 def test_a_file_that_is_there_is_not_overwritten(best, folder):
     message = one_line(call("--mode", "convert", best, "--format", "hub", "--output-dir", folder))
-    assert "model.safetensors exists already" in message
+    assert "model.safetensors already exists" in message
 
 
 @pytest.mark.parametrize(
