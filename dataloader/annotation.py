@@ -195,7 +195,7 @@ def find_video(path: str, folder: Path | None, root: str | None, below: tuple[st
         if video is not None:
             return video
     stems = [folder / folder.name, folder] if folder else []
-    candidates = (stem.with_name(stem.name + suffix) for stem in stems for suffix in VIDEOS)
+    candidates = (Path(f"{stem}{suffix}") for stem in stems for suffix in VIDEOS)
     if folder is not None:
         return next((video for video in candidates if video.is_file()), None)
     return next((video for suffix in VIDEOS if (video := find_file(path + suffix, root, below))), None)

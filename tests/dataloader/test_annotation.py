@@ -60,6 +60,7 @@ def test_a_list_is_also_searched_below_the_root(root, monkeypatch):
         ("RAER/images/P1/001 many 1", ["whole numbers", "many"]),
         ("RAER/images/P9/001 3 1", ["no folder", "P9/001", "--root-dir"]),
         ("RAER/empty 3 1", ["RAER/empty", "no image"]),
+        ("/ 3 1", ["/", "no image"]),
         ("x" * 300 + "/001 3 1", ["no folder"]),
     ],
 )
