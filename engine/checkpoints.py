@@ -283,7 +283,8 @@ def initial_weights(model: nn.Module, config: Config, names: tuple[str, ...]) ->
     layer of single frames is used only for the same classes; ``names`` are those of the new model.
     """
     path, current = Path(config.model.init_from), model.state_dict()
-    opened = open_checkpoint(path, {"dataset": config.data.dataset, "class_texts": config.data.class_texts})
+    texts = {"dataset": config.data.dataset, "class_texts": config.data.class_texts}
+    opened = open_checkpoint(path, texts | {"allow_partial": config.run.allow_partial})
     with about(path):
         stored, taken = whole_state(opened.content, with_clip_at_hand(opened.config, config)), {}
     if not has_same_lora(stored, opened.config, current, config):

@@ -6,6 +6,9 @@ import re
 import pytest
 import torch
 
+from tests.support import published as files
+from tests.support.containers import write_container
+from tests.support.published import Recipe
 from tests.support.tiny import as_arguments, write_set
 from tests.support.tools import FAST, ROOT, error_of, run_ok
 
@@ -144,3 +147,11 @@ def test_a_file_without_a_temporal_transformer_that_fits_gives_a_one_line_error(
     message = error_of([*arguments, *DFER, *init_from(path), "--output-dir", str(tmp_path / "run")], capsys)
     assert path in message and (file is not None or "temporal" in message)
     assert not (tmp_path / "run/best.pt").exists()
+
+
+def test_a_published_file_that_lacks_a_tensor_is_read_on_request(arguments, tmp_path, capsys):
+    layer = "temporal_net.cls_token"
+    path = write_container(tmp_path / "model.pth", files.clip_caer(Recipe()).changed({layer: None}))
+    assert "--allow-partial" in error_of([*arguments, *STILL, *init_from(path)], capsys)
+    run = run_ok([*arguments, *STILL, *init_from(path), "--allow-partial"], tmp_path / "run")
+    assert "face_temporal.class_token (not in it)" in (run.folder / "log.txt").read_text()
