@@ -99,7 +99,7 @@ def run(job: tuple[str, int], root: str, out: str, threads: int) -> dict[str, An
     root = set_folder(root, shares)
     recipes = [recipe, "@recipes/simulated.args"] if recipe else ["@recipes/simulated.args"]
     words = [*recipes, "--root-dir", str(root), "--seed", str(seed), "--workers", "1", *flags]
-    files = [Path("weights/mini_clip.safetensors"), Path("annotation/RAER/classes.json"), Path(root, "about.json")]
+    files = [Path("weights/mini_clip.safetensors"), Path("annotation/RAER/simulated.json"), Path(root, "about.json")]
     mark = fingerprint(RUNS[name], [*files, *sorted(Path("recipes").glob("*.args"))])
     metrics = scored_run(words, run_folder(out, name, seed), mark, threads)
     return summarize_run(name, seed, metrics)

@@ -124,6 +124,12 @@ class Classes:
         words = {name.lower(): label for label, name in enumerate(self.base_names)}
         return words | {word.lower(): label for label, words in enumerate(self.format.folders) for word in words}
 
+    @property
+    def entries(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """{base class: {kind: its texts}}."""
+        kinds = self.texts.items()
+        return {name: {kind: rows[label] for kind, rows in kinds} for label, name in enumerate(self.base_names)}
+
     def of_split(self, split: str | None) -> "Classes":
         """Return the classes for one list. If a list holds several splits, only the lines of ``split`` are read.
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from analysis.calibration import StoredCalibration
+from dataloader.classes import Classes, list_classes, load_classes
 from engine.config import make_config
 from engine.methods import method_named
 from engine.methods.base import Method
 from engine.model import rebuild_model
-from engine.options import GROUPS, Config, group_of, names_with, options_by_name, value_of
+from engine.options import GROUPS, Config, DataOptions, group_of, names_with, options_by_name, value_of
 from engine.registry import method_names
 from models.clip_backbone import load_clip
 from models.clip_towers import ClipShape, shape_of
@@ -193,14 +194,27 @@ def evaluation_config(content: dict[str, Any], flags: dict[str, Any], mode: str 
                 raise UserError(
                     f"{flag_of(name)} {written(flags[name])}: this checkpoint was trained with {written(before)}"
                 )
-    if (
-        mode in ("eval", "attention", "export")
-        and "class_texts" in flags
-        and flags["class_texts"] != stored["data"]["class_texts"]
-    ):
-        raise UserError("--class-texts: a checkpoint has fixed prompts; new texts need training or --mode zero-shot")
+    if mode in ("eval", "attention", "export") and "class_texts" in flags:
+        require_same_texts(stored_config(content).data, flags["class_texts"])
     overrides = {name: value for name, value in flags.items() if name != "files"}
     return make_config(overrides | {"mode": mode}, layer)
+
+
+def stored_texts(data: DataOptions) -> Classes | None:
+    """Return the classes and texts that a model was trained with; None if their file no longer exists here."""
+    is_gone = data.class_texts is not None and not Path(data.class_texts).is_file()
+    return None if is_gone else list_classes(data.dataset, data.class_texts)
+
+
+def require_same_texts(data: DataOptions, file: str | None) -> None:
+    """Raise a UserError if ``--class-texts`` names other texts than those of the training, wherever the file is."""
+    before, now = stored_texts(data), load_classes(data.dataset, file)
+    if before is None or not before.entries.items() <= now.entries.items():
+        source = data.class_texts or f"those of {data.dataset}"
+        raise UserError(
+            f"--class-texts {written(file)}: a checkpoint has fixed prompts, here of {source}"
+            f"{', which is gone' if before is None else ''}; leave it out (new texts need training or --mode zero-shot)"
+        )
 
 
 def model_config(content: dict[str, Any], flags: dict[str, Any]) -> Config:

@@ -16,8 +16,7 @@ from analysis.metrics import SCORES
 from analysis.model_card import hub_card, short_path
 from analysis.report.runs import Run, read_run
 from analysis.report.statements import best_epoch
-from dataloader.classes import list_classes
-from engine.checkpoints import KEYS, Opened, open_checkpoint, rebuild, stored_config
+from engine.checkpoints import KEYS, Opened, open_checkpoint, rebuild, stored_config, stored_texts
 from engine.methods import method_named
 from engine.options import Config, options_by_name, value_of
 from models.clip_backbone import clip_from_content
@@ -237,9 +236,7 @@ def class_texts(opened: Opened) -> dict[str, Any]:
 
     Where they are not those of the data set, or where the user's file is gone, nothing but their names is known.
     """
-    names, data = opened.content["classes"], opened.config.data
-    is_gone = data.class_texts is not None and not Path(data.class_texts).is_file()
-    classes = None if is_gone else list_classes(data.dataset, data.class_texts)
+    names, classes = opened.content["classes"], stored_texts(opened.config.data)
     content = {"classes": []} if classes is None else read_json(Path(classes.source))
     entries = {entry["name"].strip(): entry for entry in content["classes"]}
     if not entries.keys() >= {*names}:

@@ -3,8 +3,11 @@
 import random
 
 import pytest
+import torch
 
+from dataloader.classes import load_classes
 from engine.run_hash import hash_path
+from models.build import build_prompts
 from models.clip_backbone import load_clip
 from simulate import Settings, write_set
 from simulate.pretrain import MINI
@@ -51,6 +54,22 @@ def test_the_demo_weights_hold_no_absolute_path():
 def test_the_demo_weights_score_above_chance_on_new_persons(students, tmp_path):
     run = run_main(["--mode", "eval", "--eval-checkpoint", str(DEMO), "--root-dir", students], tmp_path / "run").ok()
     assert run.metrics["uar"] > 50  # chance is 20; 3 clips a class
+
+
+def test_the_demo_weights_have_the_prompts_of_the_texts_of_drawn_students():
+    content, clip = load_checkpoint(DEMO, ("config", "model")), load_clip(str(CLIP))
+    data, options = content["config"]["data"], content["config"]["model"]
+    texts = load_classes(data["dataset"], str(ROOT / data["class_texts"])).texts_of(options["text_type"])
+    prompts = build_prompts(clip, [text for (text,) in texts], contexts=8, position="end", class_specific=True)
+    for name in ("start", "text", "end", "text_lengths"):
+        assert torch.equal(content["model"][f"prompts.{name}"].float(), getattr(prompts, name).float()), name
+
+
+def test_the_demo_weights_are_evaluated_with_the_recipe_of_their_set(students, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = ["--mode", "eval", "--eval-checkpoint", str(DEMO), "--root-dir", students]
+    plain = run_main(words, tmp_path / "plain").ok()
+    assert run_main([*words, "@recipes/simulated.args"], tmp_path / "recipe").ok().metrics == plain.metrics
 
 
 def test_the_small_clip_scores_above_chance_without_training(students, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from tests.support.containers import write_container
 from tests.support.pictures import draw_blank
 from tests.support.published import Recipe, write_class_texts
 from tests.support.tiny import NAMES, as_arguments
-from tests.support.tools import Run, error_of, run_main
+from tests.support.tools import ROOT, Run, error_of, run_main
 
 QUICK = ["--mode", "attention", "--device", "cpu", "--workers", "0"]
 FIFTH, SIXTH = "RAER/images/SelfStudy/Library/P004/024", "RAER/images/SelfStudy/Library/P004/020"
@@ -152,7 +152,7 @@ def test_unreadable_frames_are_reported_and_shown_grey(best, tiny_flags, tmp_pat
         (["--targets", "numbers.csv"], "predicts classes; name --test-annotation FILE"),
         (["--test-annotation", "nowhere.txt"], "nowhere.txt"),
         (["--stride", "3"], "--stride is not used by"),
-        (["--class-texts", "own.json"], "a checkpoint has fixed prompts"),
+        (["--class-texts", f"{ROOT}/annotation/DFEW/classes.json"], "a checkpoint has fixed prompts"),
     ],
 )
 def test_mistakes_end_in_one_line_and_leave_no_folder(words, expected, best, tmp_path, capsys):

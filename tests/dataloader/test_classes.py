@@ -80,6 +80,14 @@ def test_every_set_has_every_kind_of_text_without_duplicates(dataset, kind):
         assert not [text for text in texts if re.search(EMOTIONS, text, re.I)]
 
 
+def test_drawn_students_have_texts_of_their_own():
+    real, drawn = load_classes("RAER"), load_classes("RAER", str(ANNOTATION / "RAER/simulated.json"))
+    assert (drawn.names, drawn.label_base, drawn.has_persons) == (real.names, real.label_base, real.has_persons)
+    assert drawn.texts.keys() == real.texts.keys()
+    for kind, rows in drawn.texts.items():
+        assert not {text for row in rows for text in row} & {text for row in real.texts_of(kind) for text in row}
+
+
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_a_class_has_the_same_texts_in_every_set(kind):
     wordings = {}

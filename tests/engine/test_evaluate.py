@@ -1,12 +1,14 @@
 """--mode eval: the scores of the training run from its checkpoint alone, and which stored options are used."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
+from dataloader.classes import ANNOTATION
 from engine.checkpoints import evaluation_config, model_config
 from engine.config import make_config
 from engine.options import group_of, names_with
@@ -135,8 +137,27 @@ def test_repeating_the_stored_value_is_allowed(trained, evaluate):
     assert evaluate("--num-segments", "4", "--adapter", "residual").metrics == trained.metrics
 
 
-def test_new_class_texts_are_refused(refused):
-    assert "--class-texts" in refused("--class-texts", "mine.json")
+def test_new_class_texts_are_refused(refused, edited, tmp_path):
+    """Whether texts are new depends on what is in the files, not on their names."""
+    shipped, mine = json.loads((ANNOTATION / "RAER/classes.json").read_text(encoding="utf-8")), tmp_path / "mine.json"
+
+    def refusal(content, **options):
+        mine.write_text(json.dumps(content), encoding="utf-8")
+        return refused("--class-texts", str(mine), **options)
+
+    shipped["classes"][0]["descriptive"] = "A face."
+    assert f"--class-texts {mine}: a checkpoint has fixed prompts, here of those of RAER" in refusal(shipped)
+    assert "fixed prompts" in refusal({"classes": [{"name": "Neutrality"}]})
+    assert "no such file" in refused("--class-texts", "gone.json")
+    stored = edited(lambda content: content["config"]["data"].update(class_texts="lost.json"))
+    assert "here of lost.json, which is gone; leave it out" in refusal(shipped, file=stored)
+
+
+def test_a_copy_of_the_texts_of_the_training_is_accepted(trained, evaluate, edited, tmp_path):
+    copy = shutil.copy(ANNOTATION / "RAER/classes.json", tmp_path / "copy.json")
+    assert evaluate("--class-texts", str(copy)).metrics == trained.metrics
+    stored = edited(lambda content: content["config"]["data"].update(class_texts=str(copy)))
+    assert evaluate("--class-texts=", file=stored).metrics == trained.metrics  # those of the data set, which are equal
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(30), None])

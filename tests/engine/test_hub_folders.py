@@ -224,6 +224,8 @@ def test_texts_of_ones_own_are_in_the_folder_and_read_from_it(best, evaluation, 
     own["classes"][0]["name"] = NAMES[0]  # blanks around a name are none of it
     written = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
     assert written["classes"] == own["classes"] and written["label_base"] == 1
+    named = [*evaluation, "--class-texts", str(texts)]
+    assert evaluate(folder, named, tmp_path / "named") == expected  # the same texts, in another file
     texts.unlink()
     assert open_checkpoint(folder, {}).config.data.class_texts == str(folder / "classes.json")
     assert evaluate(folder, evaluation, tmp_path / "after") == expected
