@@ -76,6 +76,8 @@ def report_text(result: Audit, title: str) -> str:
     lines = [title, "", *split_table(result), "", *class_table(result.counts)]
     if result.published:
         lines += ["", f"published by {result.classes.published['source']}:", *published_table(result.published)]
+    elif result.note and result.classes.published:
+        lines += ["", f"published counts: not compared, since about.json says: {result.note}"]
     lines += ["", *(box_table(result.coverages) if result.coverages else ["boxes: not checked, no file was given"])]
     numbers = [plural(number, severity) for severity, number in result.summary.items() if number]
     lines += ["", f"findings: {', '.join(numbers) or 'none'}"]

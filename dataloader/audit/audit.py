@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataloader.annotation import Clip, label_sets, lines_of, name_clip, on_disk, require_same
+from dataloader.annotation import Clip, label_sets, lines_of, name_clip, on_disk, require_same, set_note
 from dataloader.audit import checks
 from dataloader.audit.checks import KINDS, Counts, Finding, PublishedCount
 from dataloader.audit.contents import (
@@ -64,6 +64,7 @@ class Audit:
     sizes: dict[str, Counter[Size]]  # frame sizes of each split; empty with --quick
     findings: list[Finding]  # the most severe first
     published: list[PublishedCount]  # empty if no count of the set is known
+    note: str | None  # of the about.json of a set that is not the published one, such as a drawn set
 
     @property
     def summary(self) -> dict[str, int]:
@@ -109,7 +110,8 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
     for split, split_clips in splits.items():
         findings += checks.repeated_clips(split, split_clips) + checks.differing_counts(split_clips, split)
         findings += frame_findings(split, split_clips, contents)
-    published = checks.published_counts(splits, classes)
+    note = set_note(options.root_dir)
+    published = [] if note else checks.published_counts(splits, classes)
     findings += checks.published_findings(published)
     coverages: list[Coverage] = []
     for kind, file in options.boxes.items():
@@ -121,7 +123,7 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
         for split, part in splits.items():
             sizes[split] = Counter(size for clip in part for size in contents[clip].sizes.elements())
     findings.sort(key=lambda finding: list(KINDS).index(finding.severity))
-    return Audit(classes, lists, counts, coverages, sizes, findings, published)
+    return Audit(classes, lists, counts, coverages, sizes, findings, published, note)
 
 
 def _read_classes(options: AuditOptions) -> Classes:

@@ -221,8 +221,28 @@ def test_published_counts_of_classes_add_up_and_have_a_source(dataset):
         assert "classes" not in part or sum(part["classes"].values()) == part["clips"]
 
 
-def test_the_counts_of_a_drawn_set_are_compared_with_those_of_the_published_one(drawn, tmp_path):
-    root = drawn("raf-db")
+@pytest.mark.parametrize(
+    ("dataset", "part", "clips"),
+    [
+        ("RAER", "train", 2241), ("RAER", "test", 528), ("CAER", "all", 13201), ("CAER-S", "all", 69999),
+        ("RAF-DB", "train", 12271), ("RAF-DB", "test", 3068), ("FER2013", "train", 28709),
+    ],
+)  # fmt: skip
+def test_the_published_counts_are_those_of_the_publishers(dataset, part, clips):
+    assert load_classes(dataset).published["parts"][part]["clips"] == clips
+
+
+def test_a_drawn_set_is_not_compared_with_the_published_one(drawn, tmp_path, capsys):
+    report = audit_report(
+        [f"@{ROOT}/recipes/data/raf_db.args", "--root-dir", str(drawn("raf-db"))], tmp_path / "audit.json"
+    )
+    assert report["published"] == [] and "published_count" not in counts_of(report)
+    assert "published counts: not compared, since about.json says: Drawings" in capsys.readouterr().out
+
+
+def test_the_counts_of_a_set_are_compared_with_those_of_its_publisher(drawn, tmp_path):
+    root = Path(shutil.copytree(drawn("raf-db"), tmp_path / "set"))
+    (root / "about.json").unlink()  # with it the set is known as a drawn one
     rows = [line.split() for line in (root / "basic/EmoLabel/list_patition_label.txt").read_text().splitlines()]
     here = Counter(label for name, label in rows if name.startswith("train"))
     report = audit_report([f"@{ROOT}/recipes/data/raf_db.args", "--root-dir", str(root)], tmp_path / "audit.json")
