@@ -27,7 +27,7 @@ MODES = {  # mode → module and function
     "export": ("apps.export", "export"),
     "pretrain-clip": ("simulate.pretrain", "pretrain"),
     "inspect": ("engine.inspect", "inspect"),
-    "convert": ("engine.inspect", "convert"),
+    "convert": ("engine.convert", "convert"),
 }
 
 

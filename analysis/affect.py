@@ -268,7 +268,7 @@ def score_lines(metrics: dict[str, Any]) -> str:
     for task in (task for task in MAIN if task in metrics):
         scores = metrics[task]
         interval = brackets(intervals.get(f"{task}_{MAIN[task]}"), 3)
-        lines.append(f"{TITLES[task]:<12} {scores[MAIN[task]]:.4f} {interval:>17}   ({scores['num_frames']} frames)")
+        lines.append(f"{TITLES[task]:<12} {scores[MAIN[task]]:z.4f} {interval:>17}   ({scores['num_frames']} frames)")
         if task == "va":
             parts = {name: (scores[f"ccc_{name}"], intervals.get(f"va_ccc_{name}")) for name in VA_NAMES}
         else:
@@ -281,4 +281,4 @@ def score_lines(metrics: dict[str, Any]) -> str:
 
 
 def score_line(name: str, value: float | None, interval: Interval) -> str:
-    return f"{name:<12} {'-' if value is None else format(value, '.4f')} {brackets(interval, 3):>17}".rstrip()
+    return f"{name:<12} {'-' if value is None else format(value, 'z.4f')} {brackets(interval, 3):>17}".rstrip()

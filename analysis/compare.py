@@ -216,10 +216,10 @@ def verdict(uar: Difference, groups: Groups | None, single: str = "") -> str:
         return "The two give identical predictions for all clips."
     if uar.verdict == "no interval":
         why = "--ci off" if groups is None else f"two {groups.resampled} or more are needed"
-        return f"UAR differs by {uar.value:+.1f}; without an interval ({why}) it is unknown whether that is noise."
+        return f"UAR differs by {uar.value:+z.1f}; without an interval ({why}) it is unknown whether that is noise."
     if max(map(abs, uar.interval)) < ROUNDING:
         return "UAR is the same in every bootstrap sample, although predictions differ."
-    difference, bounds = f"The difference of {uar.value:+.1f} UAR", brackets(uar.interval)
+    difference, bounds = f"The difference of {uar.value:+z.1f} UAR", brackets(uar.interval)
     if uar.verdict == "yes":
         return f"{difference} is beyond noise at 95 % {bounds}."
     if uar.verdict == "one seed":
@@ -309,7 +309,7 @@ def number_cells(values: dict[str, Any]) -> list[str]:
     if values["value"] is None:
         return ["absent", "absent", "", "", ""]
     p = "" if values["p"] is None else f"{values['p']:.3f}"
-    return [f"{values['a']:.2f}", f"{values['b']:.2f}", f"{values['value']:+.2f}", brackets(values["interval"]), p]
+    return [f"{values['a']:z.2f}", f"{values['b']:z.2f}", f"{values['value']:+z.2f}", brackets(values["interval"]), p]
 
 
 def flip_rows(comparison: Comparison) -> list[list[str]]:

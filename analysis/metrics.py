@@ -86,7 +86,7 @@ def table(metrics: dict[str, Any]) -> str:
 
 def brackets(bounds: Interval, digits: int = 1) -> str:
     """Return an interval as ``[61.5, 83.2]``; an empty text if there is none."""
-    return "" if bounds is None else f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+    return "" if bounds is None else f"[{bounds[0]:z.{digits}f}, {bounds[1]:z.{digits}f}]"
 
 
 def agreement(target: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

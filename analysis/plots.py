@@ -110,7 +110,7 @@ def draw_agreement(
         axes.scatter(true, guess, s=12, alpha=0.5, linewidths=0)
         row = metrics["targets"][name]
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="true", ylabel="predicted")
-        axes.set_title(f"{name}\nPearson {row['pearson']:.2f}   CCC {row['ccc']:.2f}", fontsize=11)
+        axes.set_title(f"{name}\nPearson {row['pearson']:z.2f}   CCC {row['ccc']:z.2f}", fontsize=11)
     return figure
 
 

@@ -1,7 +1,8 @@
 """Open a checkpoint of this project or a published one: its content, its options and its model."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
@@ -206,15 +207,29 @@ def stored_texts(data: DataOptions) -> Classes | None:
     return None if is_gone else list_classes(data.dataset, data.class_texts)
 
 
-def require_same_texts(data: DataOptions, file: str | None) -> None:
+def require_same_texts(data: DataOptions, file: str) -> None:
     """Raise a UserError if ``--class-texts`` names other texts than those of the training, wherever the file is."""
     before, now = stored_texts(data), load_classes(data.dataset, file)
     if before is None or not before.entries.items() <= now.entries.items():
         source = data.class_texts or f"those of {data.dataset}"
         raise UserError(
-            f"--class-texts {written(file)}: a checkpoint has fixed prompts, here of {source}"
+            f"--class-texts {file}: a checkpoint has fixed prompts, here of {source}"
             f"{', which is gone' if before is None else ''}; leave it out (new texts need training or --mode zero-shot)"
         )
+
+
+@contextmanager
+def naming_stored_files(path: Path, config: Config, flags: Mapping[str, Any]) -> Iterator[None]:
+    """Add to a UserError raised inside which of the paths in it the checkpoint says, and not the user."""
+    try:
+        yield
+    except UserError as error:
+        files = {name: getattr(config.data, name) for name in ("root_dir", *names_with(below_root=True))}
+        stored = {name: file for name, file in files.items() if file and name not in flags and file in str(error)}
+        if not stored:
+            raise
+        words = ", ".join(f"{flag_of(name)} {file}" for name, file in stored.items())
+        raise UserError(f"{error} ({path} says {words}; name your own)") from None
 
 
 def model_config(content: dict[str, Any], flags: dict[str, Any]) -> Config:

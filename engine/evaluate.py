@@ -1,12 +1,20 @@
 """``--mode eval``: score a checkpoint on a test list."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from analysis.calibration import RAW, Calibration, select_calibration
 from analysis.intervals import require_persons
 from dataloader.classes import Classes, list_classes, translated, with_names
-from engine.checkpoints import doubtful_flags, evaluation_config, open_checkpoint, rebuild, stored_config
+from engine.checkpoints import (
+    doubtful_flags,
+    evaluation_config,
+    naming_stored_files,
+    open_checkpoint,
+    rebuild,
+    stored_config,
+)
 from engine.clip_predict import score_and_write
 from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.lists import read_splits, require_lists, run_classes
@@ -47,9 +55,8 @@ def evaluate(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
             session.log.say(describe_published(opened, flags))
         for warning in doubtful_flags(opened, flags, config):
             session.log.warn(warning)
-        return score_test_list(
-            task, config, classes, session, content["selected_on"], calibrated, content.get("face_width")
-        )
+        reading, width = naming_stored_files(path, config, flags), content.get("face_width")
+        return score_test_list(task, config, classes, session, content["selected_on"], calibrated, width, reading)
 
 
 def require_read(method: Method, flags: dict[str, Any], path: Path) -> None:
@@ -83,14 +90,17 @@ def score_test_list(
     selected_on: str,
     calibrated: Calibration = RAW,
     face_width: float | None = None,
+    reading: AbstractContextManager[None] | None = None,
 ) -> dict[str, Any]:
     """Read the test list, score it and write the results.
 
-    ``face_width``: width in pixels of the faces that the model was trained on.
+    ``face_width``: width in pixels of the faces that the model was trained on. ``reading``: entered while lists and
+    boxes are read.
     """
-    clips = read_splits(config, classes, session.log).test
-    require_persons([clip.person for clip in clips], config.results.ci)
-    views = make_views(config, clips, session.log)
+    with reading or nullcontext():
+        clips = read_splits(config, classes, session.log).test
+        require_persons([clip.person for clip in clips], config.results.ci)
+        views = make_views(config, clips, session.log)
     warn_of_size(face_width, clips, views, session.log)
     loader = evaluation_loader(config, clips, views, session)
     metrics = score_and_write(task, loader, clips, views, config, session, "test", selected_on, calibrated)

@@ -136,6 +136,16 @@ def count_updates(steps: int, window: int) -> int:
     return -(-steps // window)
 
 
+def running_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers of batch normalisation, which training changes: means, variances and numbers of batches."""
+    return {
+        f"{name}.{key}": buffer
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+        for key, buffer in module.named_buffers()
+    }
+
+
 class WeightAverage:
     """An exponential moving average of all that training changes in a model, for ``--ema``.
 
@@ -148,9 +158,8 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        for name, module in model.named_modules():
-            if isinstance(module, _BatchNorm):
-                self.weights |= {f"{name}.{key}": getattr(module, key) for key in ("running_mean", "running_var")}
+        statistics = running_statistics(model)
+        self.weights |= {name: value for name, value in statistics.items() if value.is_floating_point()}
         self.averages = {name: weight.detach().clone() for name, weight in self.weights.items()}
 
     @torch.no_grad()

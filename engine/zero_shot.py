@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from dataloader.classes import Classes
-from engine.checkpoints import Opened, evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import Opened, evaluation_config, naming_stored_files, open_checkpoint, rebuild
 from engine.evaluate import score_test_list
 from engine.lists import require_lists, run_classes
 from engine.methods.base import ClipTask
@@ -25,9 +25,10 @@ def zero_shot(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     opened = None if path is None else open_checkpoint(Path(path), flags)
     config, classes, model = plain_clip(config) if opened is None else caption_model(opened, flags)
     width = None if opened is None else opened.content.get("face_width")
+    reading = None if opened is None else naming_stored_files(opened.path, config, flags)
     with open_session(config) as session:
         task = ClipTask(model.to(session.device), classes.names)
-        return score_test_list(task, config, classes, session, "nothing (zero-shot)", face_width=width)
+        return score_test_list(task, config, classes, session, "nothing (zero-shot)", face_width=width, reading=reading)
 
 
 def plain_clip(config: Config) -> tuple[Config, Classes, nn.Module]:

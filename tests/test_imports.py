@@ -31,7 +31,7 @@ LEVELS = (  # of engine/: a file imports files of its own level and of those bef
         "session", "shared", "step", "video_features", "waiting",
     },
     {"robustness"},
-    {"evaluate", "finished_runs", "inspect", "long_videos", "regress", "train", "zero_shot"},
+    {"convert", "evaluate", "finished_runs", "inspect", "long_videos", "regress", "train", "zero_shot"},
 )  # fmt: skip
 FILES = sorted([ROOT / "main.py", *(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))])
 

@@ -98,7 +98,7 @@ def class_parts(run: Run, level: int) -> list[Part]:
 def score_figure(rows: list[Row], top: float, caption: str, details: str, guess: float | None = None) -> Figure:
     """Return a figure of scores from 0 to ``top`` with their intervals; a screen reader gets the numbers."""
     digits = 1 if top == 100 else 3
-    scores = [f"{name} {value:.{digits}f}" + (f", {span(b, digits)}" if b else "") for name, value, b in rows]
+    scores = [f"{name} {value:z.{digits}f}" + (f", {span(b, digits)}" if b else "") for name, value, b in rows]
     drawing = draw_svg(f"{caption}: {'; '.join(scores)}", plot_intervals, rows, top, guess)
     return Figure(drawing, caption, details)
 
@@ -207,7 +207,7 @@ def video_parts(run: Run, level: int) -> list[Part]:
     if "expr" in tasks and {"confusion", "classes"} <= run.metrics["expr"].keys():
         parts += [Heading(level, "Confusion of expressions"), confusion_table(run.metrics["expr"], "frames")]
     if picture := run.picture("timeline.png"):
-        scores = "; ".join(f"{name} {value:.3f}" for name, value, _ in rows)
+        scores = "; ".join(f"{name} {value:z.3f}" for name, value, _ in rows)
         description = f"Labels and predictions over time of the first validation videos, one panel per task; {scores}"
         parts += [Heading(level, "Videos over time"), Picture(picture, description, "Labels and predictions over time")]
     return parts

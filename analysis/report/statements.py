@@ -21,7 +21,7 @@ def percent(value: Any, digits: int = 1) -> str:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if is_number(value) else "–"
+    return f"{value:z.{digits}f}" if is_number(value) else "–"
 
 
 def option_text(value: Any) -> str:
@@ -31,7 +31,7 @@ def option_text(value: Any) -> str:
 
 def span(bounds: Any, digits: int = 1) -> str:
     """Return an interval as ``80.1 – 93.9``."""
-    return f"{bounds[0]:.{digits}f} – {bounds[1]:.{digits}f}" if is_interval(bounds) else "–"
+    return f"{bounds[0]:z.{digits}f} – {bounds[1]:z.{digits}f}" if is_interval(bounds) else "–"
 
 
 def with_span(text: str, bounds: Any, digits: int = 1) -> str:

@@ -187,7 +187,7 @@ def variant_table(rows: list[Variant]) -> Table:
         elif difference["identical"]:
             cells += ["0", "", "", "", row.get("verdict", "")]
         else:
-            cells += [f"{difference['value']:+.1f}", span(difference["interval"])]
+            cells += [f"{difference['value']:+z.1f}", span(difference["interval"])]
             cells += [number(difference.get(name)) for name in ("p", "p_holm")] + [row.get("verdict", "")]
         lines.append(cells)
     head = ["variant", "UAR", "95 % interval", "difference", "95 % interval", "p", "p (Holm)", "beyond noise"]

@@ -17,7 +17,7 @@ from dataloader.annotation import Clip
 from dataloader.classes import Classes
 from dataloader.clips import ClipDataset, Views, indexes_of
 from dataloader.loader import collate
-from engine.checkpoints import Opened, doubtful_flags, evaluation_config, open_checkpoint, rebuild
+from engine.checkpoints import Opened, doubtful_flags, evaluation_config, naming_stored_files, open_checkpoint, rebuild
 from engine.data import make_views
 from engine.device import statistics_of, to_device
 from engine.evaluate import require_read, stored_classes
@@ -41,8 +41,9 @@ def attention(config: Config, flags: dict[str, Any]) -> list[dict[str, Any]]:
         if session.group.world > 1:
             raise UserError("--mode attention runs in one process; start it without torchrun")
         log, folder = session.log, session.log.folder / "attention"
-        clips = choose_clips(config, read_splits(config, classes, log).test, classes)
-        views = make_views(config, clips, log)
+        with naming_stored_files(opened.path, config, flags):
+            clips = choose_clips(config, read_splits(config, classes, log).test, classes)
+            views = make_views(config, clips, log)
         for warning in doubtful_flags(opened, flags, config):
             log.warn(warning)
         task = opened.method.task(model.to(session.device), classes.names)

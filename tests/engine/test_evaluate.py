@@ -157,7 +157,8 @@ def test_a_copy_of_the_texts_of_the_training_is_accepted(trained, evaluate, edit
     copy = shutil.copy(ANNOTATION / "RAER/classes.json", tmp_path / "copy.json")
     assert evaluate("--class-texts", str(copy)).metrics == trained.metrics
     stored = edited(lambda content: content["config"]["data"].update(class_texts=str(copy)))
-    assert evaluate("--class-texts=", file=stored).metrics == trained.metrics  # those of the data set, which are equal
+    shipped = str(ANNOTATION / "RAER/classes.json")
+    assert evaluate("--class-texts", shipped, file=stored).metrics == trained.metrics
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(30), None])
@@ -222,6 +223,23 @@ def test_stored_sizes_that_do_not_fit_the_tensors_give_a_one_line_error(refused,
 def test_data_options_that_are_not_stored_have_their_defaults(refused, edited):
     file = edited(lambda content: content["config"].pop("data"))
     assert "--image-size 224, its tensors read 64" in refused("--test-annotation", "gone.txt", file=file)
+
+
+def test_wrong_paths_in_a_checkpoint_are_named_with_it(refused, edited, trained):
+    def refusal(*flags, **stored):
+        file = edited(lambda content: content["config"]["data"].update(stored))
+        return refused(*flags, file=file).replace(str(file), "FILE")
+
+    root = read(trained.folder / "best.pt")["config"]["data"]["root_dir"]
+    missing = "no such file or directory"
+    gone = ["--test-annotation", "gone.txt"]
+    text = f"annotation list None/gone.txt: {missing} (FILE says --root-dir None; name your own)"
+    assert text in refusal(*gone, root_dir="None")
+    text = f"annotation list {root}/lost.txt: {missing} (FILE says --test-annotation lost.txt; name your own)"
+    assert text in refusal("--root-dir", root, test_annotation="lost.txt")
+    text = f"{root}/lost.json: {missing} (FILE says --bounding-box-body lost.json; name your own)"
+    assert text in refusal("--root-dir", root, bounding_box_body="lost.json")
+    assert "FILE says" not in refusal("--root-dir", root, *gone)
 
 
 STORED = {
