@@ -54,8 +54,15 @@ class Lora(nn.Module):
         if self.training and self.dropout > 0:
             down = F.dropout(torch.ones_like(down[0]), self.dropout) * down
         reduced = F.linear(x, down)  # (N, ..., (last - first) * rank)
-        parts = zip(reduced.split(rank, dim=-1), up.split(rows), strict=True)
-        return self.scale * torch.cat([F.linear(part, up_rows) for part, up_rows in parts], dim=-1)
+        return F.linear(reduced, side_by_side(self.scale * up, last - first))
+
+
+def side_by_side(up: Tensor, groups: int) -> Tensor:
+    """Return (out, groups * rank) from (out, rank): the rows of each group have columns of their own, else 0.
+
+    So one product with ``down`` gives the corrections of all groups, which are never copied together.
+    """
+    return torch.block_diag(*up.chunk(groups)) if groups > 1 else up
 
 
 class AdaptableLinear(nn.Linear):
@@ -119,10 +126,8 @@ def merge_lora(state: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
     for layer in lora_layers(state):
         down, up = state[layer + DOWN].double(), state[layer + UP].double()
         rank = up.shape[1]
-        groups = len(down) // rank
-        parts = zip(down.split(rank), up.split(len(up) // groups), strict=True)
         name = f"{layer}.in_proj_weight" if f"{layer}.in_proj_weight" in state else f"{layer}.weight"
-        correction = alpha / rank * torch.cat([up_rows @ down_rows for down_rows, up_rows in parts])
+        correction = alpha / rank * side_by_side(up, len(down) // rank) @ down
         merged[name] = (merged[name].double() + correction).float()
     return merged
 
