@@ -278,6 +278,14 @@ def test_runs_of_different_kinds_and_classes(tmp_path):
     assert len(page.source) < LIMIT and [f"Run {name}" for name in kinds] == page.texts("h2")[-4:]
 
 
+def test_a_number_that_is_rounded_to_zero_has_no_sign(tmp_path):
+    metrics = number_metrics()
+    metrics["targets"]["withdrawal"] |= {"ccc": -0.0001, "pearson": -0.00049, "mae": 0.0}
+    metrics["intervals"]["targets"]["withdrawal"]["ccc"] = [-0.0004, 0.2]
+    page, twin = make([write_run(tmp_path / "a", metrics)], tmp_path / "out")
+    assert "0.000 – 0.200" in twin and not re.search(r"-0\.0+\b", twin + page.source)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

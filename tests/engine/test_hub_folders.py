@@ -96,6 +96,14 @@ def test_the_tensors_are_those_of_the_safetensors_conversion(best, folder, tmp_p
     assert {file.name for file in folder.iterdir()} == FILES
 
 
+def test_a_folder_that_is_called_by_a_dot_gives_its_name(copy, monkeypatch):
+    monkeypatch.chdir(copy)
+    call("--mode", "convert", ".").ok()
+    assert {file.name for file in (copy / "outputs/converted").iterdir()} == {"copy.pt", "copy.safetensors"}
+    call("--mode", "convert", ".", "--format", "hub").ok()
+    assert {file.name for file in (copy / "outputs/hub/copy").iterdir()} == FILES
+
+
 def test_what_describes_the_model_is_plain_json_without_folders_of_the_machine(best, folder, trained):
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     stored = torch.load(best, weights_only=True)
