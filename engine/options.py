@@ -271,6 +271,31 @@ class DataOptions:
         0.0, "Training pixels are multiplied by a factor between 1 - N and 1 + N, one for each clip; 0 is off.",
         minimum=0, maximum=1
     )
+    contrast: float = pixel_option(
+        0.0, "The same factor for their distance to the mean grey of their frame.", in_hash=False, minimum=0, maximum=1
+    )
+    saturation: float = pixel_option(
+        0.0, "The same factor for their distance to their own grey.", in_hash=False, minimum=0, maximum=1
+    )
+    hue: float = pixel_option(
+        0.0, "The hue of a training clip moves by up to this share of the colour circle.",
+        in_hash=False, minimum=0, maximum=0.5
+    )
+    grayscale: float = pixel_option(
+        0.0, "Share of the training clips that lose their colours.", in_hash=False, minimum=0, maximum=1
+    )
+    random_erasing: float = pixel_option(
+        0.0, "Share of the training clips in which a random rectangle of 2 to 33 % of the area is black.",
+        in_hash=False, minimum=0, maximum=1
+    )
+    mask_face: float = stream_option(
+        0.0, "Share of the training clips whose context has a black area in place of what the face stream sees.",
+        needs={"streams": ("both", "context"), "bounding_box_face": ON}, in_hash=False, minimum=0, maximum=1
+    )
+    drop_frames: float = clip_option(
+        0.0, "Share of the frames of a training clip that are replaced by the frame before them.",
+        in_hash=False, minimum=0, maximum=1
+    )
     max_angle: float = pixel_option(4.0, "Training clips are rotated by up to N degrees.", minimum=0, maximum=180)
     flip: bool = pixel_option(True, "Half of the training clips are mirrored.")
     downsample: int = clip_option(
@@ -309,7 +334,8 @@ class DataOptions:
         False, "Run a frozen image encoder once over all frames; needs --lr-image-encoder 0."
     )
     cache_variants: int = clip_option(
-        6, "Augmented variants of each frame in the cache (flips and angles).", minimum=1, maximum=18
+        6, "Variants of each frame in the cache: itself, and others, each augmented in its own way.",
+        minimum=1, maximum=18
     )
     cache_dir: str = clip_option(
         "outputs/features", "Folder of the feature caches.",

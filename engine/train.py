@@ -15,7 +15,7 @@ from dataloader.boxes import middle_width
 from dataloader.classes import Classes
 from dataloader.clips import Views
 from engine.clip_predict import predict, score_and_write
-from engine.data import evaluation_loader, make_views, training_loader
+from engine.data import augmentation_limits, evaluation_loader, make_views, training_loader
 from engine.device import seed_epoch
 from engine.epoch_scores import RunningScore
 from engine.lists import Splits, read_splits, require_lists, run_classes
@@ -126,6 +126,11 @@ class Trainer(Loop):
         """Return the caches of ``--cache-features`` by split; for test clips only if they select the epoch."""
         if not self.config.data.cache_features:
             return {}
+        if self.config.data.cache_variants == 1 and (varied := augmentation_limits(self.config.data).varied):
+            raise UserError(
+                f"--cache-variants 1 stores frames without augmentation, so that {varied[0]} would never change; pass "
+                f"--cache-variants 2 or more"
+            )
         make = partial(features.cache_features, self.config, self.task.model.image_encoder, session=self.session)
         clips = [*splits.train, *splits.val, *splits.left_out]  # the same cache for every class that is left out
         cache = make(clips, views, self.config.data.cache_variants)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from dataloader.classes import load_classes
 from engine.methods.base import (
+    AUGMENTATION_PARTS,
     AVERAGE_PART,
     CLASS_SIZE_PARTS,
     CLIP_OPTIONS,
     LORA_PART,
+    MASK_PART,
     POOL_PART,
     Adopted,
     ClassifierTask,
@@ -183,6 +185,8 @@ class ClipCaer(Method):
         AVERAGE_PART,
         *CLASS_SIZE_PARTS,
         *TARGET_PARTS,
+        *AUGMENTATION_PARTS,
+        MASK_PART,
         Part("context stream", {"streams": "face"}, lambda c: c.model.streams == "both"),
         Part("face stream", {"streams": "context", "adapter": "none"}, lambda c: c.model.streams == "both"),
     )

@@ -2,6 +2,7 @@
 
 from dataloader.classes import Classes
 from engine.methods.base import (
+    AUGMENTATION_PARTS,
     AVERAGE_PART,
     CLASS_SIZE_PARTS,
     CLIP_OPTIONS,
@@ -19,7 +20,7 @@ class DferClip(ClipCaer):
     summary = "one stream of faces through CLIP, learnable prompts (DFER-CLIP)"
     defaults = ONE_STREAM | {"dropout": 0.0, "temperature": 0.01, "contexts_number": 8}
     reads = CLIP_OPTIONS | {"prompts", "class losses", "class weights"}
-    parts = (POOL_PART, PROMPT_PART, LORA_PART, AVERAGE_PART, *CLASS_SIZE_PARTS, *TARGET_PARTS)
+    parts = (POOL_PART, PROMPT_PART, LORA_PART, AVERAGE_PART, *CLASS_SIZE_PARTS, *TARGET_PARTS, *AUGMENTATION_PARTS)
     published = {"dfer-clip": PublishedLayout("DFER-CLIP", defaults)}
 
     def published_names(self, classes: Classes) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.methods.base import ONE_STREAM, ClassifierTask, Method, State, options, torch, towers
+from engine.methods.base import AUGMENTATION_PARTS, ONE_STREAM, ClassifierTask, Method, State, options, torch, towers
 from engine.options import TRAINING
 from engine.registry import register
 from utils.config import flag_of, written
@@ -53,6 +53,7 @@ class FrameExpr(Method):
         "training", "clip lists", "class lists", "pixels", "frames", "rate steps", "class losses", "class weights",
         "frame step",
     })  # fmt: skip
+    parts = AUGMENTATION_PARTS
     split_by_fold = True
 
     def reads_lists(self, config: Config) -> bool:

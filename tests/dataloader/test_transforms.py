@@ -9,16 +9,17 @@ from scipy.stats import kstest
 
 from dataloader.transforms import (
     FULL_AREA,
+    NOWHERE,
     PLAIN,
     Augmentation,
     AugmentationLimits,
     augment_squares,
-    brighten,
     cached_variants,
     enlarge_parts,
     interpolate_together,
     part_within,
     pixels_of,
+    recolor,
     sample_augmentation,
     sample_part,
     to_square,
@@ -86,7 +87,8 @@ def test_a_part_has_whole_pixels_and_at_least_one():
 def test_brightness_is_pils(factor):
     every = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
     expected = np.asarray(ImageEnhance.Brightness(Image.fromarray(every)).enhance(factor))
-    assert np.array_equal(brighten(torch.from_numpy(every), torch.tensor(factor)), expected)
+    pixels = torch.from_numpy(every).permute(2, 0, 1)
+    assert np.array_equal(recolor(pixels, torch.tensor(factor)), expected.transpose(2, 0, 1))
 
 
 # samples
@@ -162,10 +164,12 @@ def test_near_the_whole_a_part_of_another_aspect_is_sampled_again_at_most_ten_ti
 
 def test_cached_variants_begin_plain_and_mirrored_keep_to_the_limits_and_do_not_repeat():
     plain, mirrored = Augmentation(0.0, False), Augmentation(0.0, True)
-    assert cached_variants(2) == [plain, mirrored] and cached_variants(1, 20.0) == [plain]
+    assert cached_variants(2) == [plain, mirrored] and cached_variants(1, AugmentationLimits(20)) == [plain]
     assert len(set(cached_variants(18))) == 18 and max(abs(v.angle) for v in cached_variants(18)) == 4.0
-    assert cached_variants(6, 0.0, True) == [plain, mirrored] and cached_variants(6, 0.0, False) == [plain]
-    assert cached_variants(18, 20.0, False) == [Augmentation(a) for a in (0, 15, -15, 5, -5, 20, -20, 10, -10)]
+    assert cached_variants(6, AugmentationLimits(0)) == [plain, mirrored]
+    assert cached_variants(6, AugmentationLimits(0, False)) == [plain]
+    angles = [0, 15, -15, 5, -5, 20, -20, 10, -10]
+    assert cached_variants(18, AugmentationLimits(20, False)) == [Augmentation(angle) for angle in angles]
 
 
 # squares
@@ -213,8 +217,8 @@ def test_torch_rotates_like_opencv(frames, largest):
 def test_squares_are_augmented_as_their_crops_would_be(part, flip):
     expected = by_pil(picture(64, 64), 2.5, flip, 1.2, [round(64 * share) for share in part]).astype(int)
     squares = torch.from_numpy(planes(picture(64, 64)).copy())[None, None].expand(1, 3, -1, -1, -1)
-    samples = torch.tensor([2.5]), torch.tensor([flip]), torch.tensor([part]).double(), torch.tensor([1.2])
-    augmented = augment_squares(squares, torch.ones(1, 3, 2), *samples)
+    samples = torch.tensor([2.5]), torch.tensor([flip]), torch.tensor([part]).double()
+    augmented = augment_squares(squares, torch.ones(1, 3, 2), *samples, brightness=torch.tensor([1.2]))
     assert augmented.dtype == torch.uint8 and augmented.shape == (1, 3, 3, 64, 64)
     assert (augmented == augmented[:, :1]).all()
     assert np.abs(augmented[0, 0].numpy() - expected).max() <= 2  # rounded once more, then 1.2 times as far
@@ -223,13 +227,23 @@ def test_squares_are_augmented_as_their_crops_would_be(part, flip):
 def test_every_clip_of_a_batch_has_its_own_augmentation():
     squares = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     parts = torch.tensor([PART, FULL_AREA, (0.5, 0.0, 1.0, 0.5)]).double()
-    samples = torch.tensor([1.0, 0.0, -3.0]), torch.tensor([True, False, True]), parts, torch.tensor([0.5, 1.0, 1.5])
-    together = augment_squares(squares, torch.ones(3, 2, 2), *samples)
+    samples = {
+        "angle": torch.tensor([1.0, 0.0, -3.0]),
+        "flip": torch.tensor([True, False, True]),
+        "part": parts,
+        "brightness": torch.tensor([0.5, 1.0, 1.5]),
+        "contrast": torch.tensor([1.5, 1.0, 0.7]),
+        "saturation": torch.tensor([1.4, 1.0, 0.2]),
+        "hue": torch.tensor([0.1, 0.0, -0.2]),
+        "grayscale": torch.tensor([False, False, True]),
+        "erased": torch.tensor([PART, NOWHERE, PART]),
+        "hides_face": torch.tensor([True, False, False]),
+        "face_areas": torch.tensor([(4, 6, 20, 20), (4, 6, 20, 20), (0, 0, 9, 9)])[:, None].expand(3, 2, 4),
+    }
+    together = augment_squares(squares, torch.ones(3, 2, 2), **samples)
     for clip in range(3):
-        single = augment_squares(
-            squares[clip][None], torch.ones(1, 2, 2), *(sample[clip : clip + 1] for sample in samples)
-        )
-        assert torch.equal(together[clip], single[0])
+        alone = {name: sample[clip : clip + 1] for name, sample in samples.items()}
+        assert torch.equal(together[clip], augment_squares(squares[clip][None], torch.ones(1, 2, 2), **alone)[0])
     assert torch.equal(together[1], squares[1])
 
 
