@@ -278,7 +278,7 @@ def numbered_classes(count: int) -> Classes:
 
 
 AUGMENTATION_PARTS = (
-    Part("colour jitter", dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0.0)),
+    Part("colour jitter", dict.fromkeys("brightness contrast saturation hue".split(), 0.0)),
     Part("greyscale", {"grayscale": 0.0}),
     Part("random erasing", {"random_erasing": 0.0}),
     Part("dropped frames", {"drop_frames": 0.0}),
