@@ -33,6 +33,8 @@ class Batch(TypedDict, total=False):
     context: Tensor  # as face
     face_features: Tensor  # (B, T, D) float32, in place of pixels
     context_features: Tensor
+    partner: Tensor  # (B,) int64, the row of the clip that each is mixed with; only with --mixup, in all steps
+    share: float  # of the clip itself in the mixture
     replaced_frames: int  # unreadable frames of all clips, replaced by neighbours
 
     angle: Tensor  # (B, 2) float64, degrees

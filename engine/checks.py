@@ -196,6 +196,8 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
     if idle := idle_options(config, flags):
         raise UserError(idle_message(config, idle[0]))
     check_targets(config)
+    if config.loss.mixup > 0 and config.optim.batch_size == 1:
+        raise UserError(f"--mixup {config.loss.mixup:g}: mixes two clips of a batch; pass --batch-size 2 or more")
 
 
 def idle_options(config: Config, flags: Mapping[str, Any]) -> list[str]:

@@ -623,6 +623,12 @@ class LossOptions:
     regression_loss: Literal["mse", "ccc"] = option(
         "mse", "Squared error, or 1 - concordance (--task regression).", part="targets"
     )
+    mixup: float = option(
+        0.0,
+        "Mix the features and the loss of each clip with those of another clip of its batch; the share is drawn from "
+        "Beta(N, N) for each step (RAPT: 0.2). 0 is off.",
+        part="class weights", in_hash=False, minimum=0, maximum=100
+    )
     focal_gamma: float = option(
         0.0, "Focal loss: weigh each clip by (1 - p)^gamma; 0 is off.", part="class losses", minimum=0
     )

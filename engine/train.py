@@ -30,7 +30,7 @@ from engine.run_hash import NAME as RUN_HASH
 from engine.run_hash import run_hash
 from engine.session import Session, open_session
 from engine.shared import is_sharing
-from engine.step import TrainingStep
+from engine.step import TrainingStep, with_partners
 from engine.waiting import TimedLoader, WaitingAdvice, seconds_left
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError, about
@@ -164,6 +164,8 @@ class Trainer(Loop):
         bar = progress_bar(loader, steps, label, first)
         for step, batch in enumerate(bar, first):
             batch = self.whole_step(batch, step)
+            if self.config.loss.mixup > 0:
+                batch = with_partners(batch, self.config.loss.mixup, self.config.run.seed, epoch, step)
             updates = (step + 1) % window == 0 or step + 1 == steps  # the last window of an epoch may be shorter
             losses, logits = self.step(batch, epoch, min(window, steps - step // window * window), updates)
             score.add(losses, logits, batch, epoch, step)

@@ -321,6 +321,18 @@ def test_the_name_of_a_cache_counts_the_augmentation_and_the_masks_that_its_stre
     assert same.tolist() == [True, False]  # the plain variant stays plain
 
 
+def test_mixup_has_the_same_partners_with_cached_features_as_with_pixels(small_flags, tmp_path):
+    words = "--lr-image-encoder 0 --max-angle 0 --no-flip --epochs 2 --milestones --lr 0.01 --no-mistake-frames"
+    words = [*small_flags, *words.split(), "--cache-dir", str(tmp_path / "cache")]
+    losses = {}
+    for mixup in ("0", "0.5"):
+        for cached in ((), ("--cache-features", "--cache-variants", "1")):
+            run = run_main([*words, "--mixup", mixup, *cached], tmp_path / f"{mixup}{len(cached)}").ok()
+            losses[mixup, bool(cached)] = [row["train/loss_classification"] for row in run.history]
+    assert losses["0.5", True] == pytest.approx(losses["0.5", False], abs=2e-3)  # stored as float16
+    assert losses["0.5", True] != pytest.approx(losses["0", True], abs=1e-2)
+
+
 def test_dropped_frames_of_the_cache_are_those_of_pixels(small, tmp_path):
     clips, views, _ = small
     cache = make(small, tmp_path)

@@ -38,16 +38,15 @@ PROMPTS = [
     "--lr-prompt-learner 0.1", "--class-balanced-loss", "--logit-adj", "--logit-adj-tau 0.5", "--label-smoothing 0.1",
     "--focal-gamma 2", "--temperature 0.5", "--ldam cosine", "--ldam-margin 0.3", "--class-beta 0.9", "--drw-epoch 3",
     "--smoothing-weights published", "--semantic-labels 0.1", "--semantic-warmup 5", "--votes v.csv",
+    "--mixup 0.2",
 ]  # fmt: skip
 MEANINGLESS = [("clip-caer", words) for words in CAPTIONS]
 MEANINGLESS += [("dfer-clip", words) for words in TWO_STREAMS + CAPTIONS]
 MEANINGLESS += [("emoclip", words) for words in TWO_STREAMS + PROMPTS]
 MEANINGLESS += [(model, "--temporal-pool mean") for model in ("frame-expr", "sequence")]
 MEANINGLESS += [("frame-expr", words) for words in ("--ldam cosine", "--semantic-labels 0.1", "--votes v.csv")]
-MEANINGLESS += [
-    ("sequence", words)
-    for words in ("--hue 0.1", "--drop-frames 0.1", "--class-beta 0.9", "--drw-epoch 3", "--ldam cosine")
-]
+MEANINGLESS += [("sequence", words) for words in ("--class-beta 0.9", "--drw-epoch 3", "--ldam cosine")]
+MEANINGLESS += [("sequence", words) for words in ("--hue 0.1", "--drop-frames 0.1", "--mixup 0.2")]
 REGRESSION = "--task regression --targets t.csv --init-from best.pt"
 ACCEPTED = [
     # flags that repeat the default
@@ -60,7 +59,11 @@ ACCEPTED = [
     ("dfer-clip", "--label-smoothing 0.1 --logit-adj --focal-gamma 2 --no-tune-prompts --class-token-position front"),
     ("dfer-clip", "--contrast 0.5 --saturation 0.5 --hue 0.2 --grayscale 0.2 --random-erasing 0.2 --drop-frames 0.2"),
     ("emoclip", "--hue 0.2 --random-erasing 0.2 --drop-frames 0.2"),
-    ("frame-expr", "--hue 0.2 --grayscale 0.2"),
+    ("frame-expr", "--hue 0.2 --grayscale 0.2 --mixup 0.2"),
+    (
+        "clip-caer",
+        "--mixup 0.2 --ldam cosine --class-balanced-loss --drw-epoch 3 --cache-features --lr-image-encoder 0",
+    ),
     ("clip-caer", "--mask-face 0.5 --bounding-box-face face.json"),
     ("clip-caer", "--hue 0.2 --random-crop 0.5 --brightness 0.2 --cache-features --lr-image-encoder 0"),
     ("dfer-clip", "--ldam cosine --class-balanced-loss --class-beta 0.99 --drw-epoch 3 --temporal-pool mean"),

@@ -290,6 +290,9 @@ REFUSED = [  # command, fragments of the message, separated by |
     ("--sampling window --duration 2", "--duration 2"),
     ("--sampling window --downsample 0", "--downsample"),
     ("--augment device --cache-features --lr-image-encoder 0", "--augment device"),
+    ("--mixup -1", "--mixup|at least 0"),
+    ("--mixup 0.2 --batch-size 1", "--mixup 0.2|--batch-size 2"),
+    ("--model emoclip --caption-source class --mixup 0.2", "--mixup 0.2|emoclip"),
     # results
     ("--mode zero-shot --calibrate", "--calibrate belongs to --mode train"),
     ("--mode predict --no-calibrate", "--calibrate belongs to --mode train, ablate, eval, not to"),

@@ -83,8 +83,17 @@ def test_every_augmentation_is_a_part():
         "without random erasing": {"random_erasing": 0.0},
         "without dropped frames": {"drop_frames": 0.0},
     }
-    masked = {"without masked face": {"mask_face": 0.0}}
-    words = [*AUGMENTED.split(), "--bounding-box-face", "face.json", "--mask-face", "0.5", "--drop-one"]
+    masked = {"without masked face": {"mask_face": 0.0}, "without mixup": {"mixup": 0.0}}
+    words = [
+        *AUGMENTED.split(),
+        "--mixup",
+        "0.2",
+        "--bounding-box-face",
+        "face.json",
+        "--mask-face",
+        "0.5",
+        "--drop-one",
+    ]
     changed = changes(*words)
     assert {name: changed.get(name) for name in rows | masked} == rows | masked
     for model in ("dfer-clip", "emoclip", "frame-expr"):
