@@ -52,6 +52,7 @@ class Views:
     duration: int = 1
     sampling: str = "whole"  # in evaluation ``whole`` and ``published`` are the same
     downsample: int = 1
+    offset: float = 0.5  # in evaluation: where in its segment a frame is
     size: int = 224
     streams: str = "both"
     missing_face: str = "nearest"
@@ -271,7 +272,7 @@ def streams_of(views: Views) -> tuple[str, ...]:
 def indexes_of(clip: Clip, views: Views, rng: np.random.Generator, training: bool) -> np.ndarray:
     """Return the indexes of the frames of ``clip`` that are used."""
     N, T = len(clip.frames), views.segments
-    return choose_frames(N, T, views.duration, views.sampling, rng, training, views.downsample)
+    return choose_frames(N, T, views.duration, views.sampling, rng, training, views.downsample, views.offset)
 
 
 def training_indexes(

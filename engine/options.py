@@ -694,6 +694,11 @@ class ResultOptions:
         None, "Withhold answers below this confidence: coverage, and the scores of the rest.",
         modes=SCORING, part="pixels", affects_results=False, minimum=0, maximum=1
     )
+    test_views: tuple[str, ...] = result_option(
+        (), "Score also the mean probabilities over other views of each test clip: flip (mirrored), scales (the middle "
+        "90 and 80 % of the pixels), offsets (frames a quarter of a segment earlier and later).",
+        modes=SCORING, part="pixels", affects_results=False, choices=("flip", "scales", "offsets"), metavar="VIEW"
+    )
     corrupt: tuple[str, ...] = result_option(
         (), "Score the checkpoint also on clips that are made worse, at three strengths: noise, blur, dark, occlusion, "
         "frames, no-face, no-context, or all.",

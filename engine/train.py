@@ -14,7 +14,7 @@ from analysis.model_card import write_model_card
 from dataloader.boxes import middle_width
 from dataloader.classes import Classes
 from dataloader.clips import Views
-from engine.clip_predict import predict, score_and_write
+from engine.clip_predict import predict, score_and_write, score_views
 from engine.data import augmentation_limits, evaluation_loader, make_views, training_loader
 from engine.device import seed_epoch
 from engine.epoch_scores import RunningScore
@@ -242,6 +242,10 @@ class Trainer(Loop):
         metrics = score_and_write(
             self.task, loader, clips, self.views, self.config, self.session, split, self.selected_on, calibrated
         )
+        if self.config.results.test_views:
+            metrics |= score_views(
+                self.task, clips, self.views, metrics, self.config, self.session, calibrated, self.watch
+            )
         if self.group.is_main:
             write_model_card(self.log, self.config.data.root_dir, method_named(self.config.model.model))
         return metrics

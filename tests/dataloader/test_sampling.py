@@ -153,3 +153,19 @@ def test_the_share_of_dropped_frames_is_as_requested():
     rng = np.random.default_rng(0)
     rows = np.stack([sampling.drop_frames(np.arange(16), 0.3, rng) for _ in range(2000)])
     assert (rows[:, 1:] < np.arange(1, 16)).mean() == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize(("N", "T", "duration"), [(40, 16, 1), (163, 16, 2), (17, 4, 3), (12, 16, 1)])
+def test_an_offset_takes_a_frame_at_another_share_of_every_segment(N, T, duration):
+    length = (N - duration + 1) / T
+    for offset in (0.25, 0.5, 0.75):
+        starts = [int(length * (number + offset)) for number in range(T)]
+        if N <= T + duration - 1:
+            starts = [min(number, N - 1) for number in range(T)]
+        expected = [min(start + step, N - 1) for start in starts for step in range(duration)]
+        assert sampling.test_indexes(N, T, duration, offset).tolist() == expected
+
+
+def test_an_offset_moves_a_window():
+    starts = [sampling.window_indexes(100, 20, 2, offset=offset)[0] for offset in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert starts == [0, 14, 30, 44, 60]  # 30 of every other frame are outside the window of 20
