@@ -160,10 +160,9 @@ def test_the_mean_is_that_of_the_probabilities_of_all_views(viewed, trained):
             for stream in ("face", "context"):
                 frames = item[stream]
                 if view in (0.9, 0.8):
-                    box = (round(32 * (1 - view)), round(32 * (1 - view)), *[64 - round(32 * (1 - view))] * 2)
-                    images = [
-                        Image.fromarray(f.numpy().transpose(1, 2, 0)).crop(box).resize((64, 64), 2) for f in frames
-                    ]
+                    edge = round(32 * (1 - view))
+                    images = [Image.fromarray(f.numpy().transpose(1, 2, 0)) for f in frames]
+                    images = [i.crop((edge, edge, 64 - edge, 64 - edge)).resize((64, 64), 2) for i in images]
                     frames = torch.from_numpy(np.stack([np.asarray(image).transpose(2, 0, 1) for image in images]))
                 frames = frames.flip(-1) if view == "mirror" else frames
                 pixels[stream] = to_pixels(frames, config.data.normalize)[None]
@@ -209,7 +208,7 @@ def test_a_training_scores_the_views_of_its_test_clips_from_pixels(small_flags, 
     ("words", "message"),
     [
         ("--test-views zoom", "--test-views|flip"),
-        ("--mode predict --test-views flip --input v.mp4 --eval-checkpoint b.pt", "--test-views belongs to"),
+        ("--mode cache --test-views flip", "--test-views belongs to --mode train"),
         ("--model sequence --test-views flip", "--test-views flip is not used by --model sequence"),
     ],
 )
