@@ -259,7 +259,7 @@ class DataOptions:
         in_tensors=False, modes=(*MODELS, "cache"), checkpoint="warn"
     )
     shared_augmentation: bool = clip_option(
-        True, "Both views of a clip share one random angle and flip; off is published."
+        True, "Both views of a clip share one random augmentation; off is published."
     )
     random_crop: float = pixel_option(
         1.0,
