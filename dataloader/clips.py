@@ -14,7 +14,10 @@ from torch.utils.data import Dataset
 from dataloader.annotation import Clip
 from dataloader.boxes import Box, FaceBoxes, nearest_boxes
 from dataloader.crops import (
+    NO_AREA,
     Area,
+    area_in_context,
+    black_out_area,
     choose_shrink,
     context_area,
     cut,
@@ -25,13 +28,14 @@ from dataloader.crops import (
 )
 from dataloader.frames import BadFrame, decode_frame, jpeg_size
 from dataloader.loader import Batch
-from dataloader.sampling import choose_frames
+from dataloader.sampling import choose_frames, drop_frames
 from dataloader.transforms import (
     DEFAULT_LIMITS,
     PLAIN,
     Augmentation,
     AugmentationLimits,
     as_tensors,
+    cached_variants,
     sample_augmentation,
     to_square,
 )
@@ -48,6 +52,7 @@ class Views:
     duration: int = 1
     sampling: str = "whole"  # in evaluation ``whole`` and ``published`` are the same
     downsample: int = 1
+    offset: float = 0.5  # in evaluation: where in its segment a frame is
     size: int = 224
     streams: str = "both"
     missing_face: str = "nearest"
@@ -65,6 +70,7 @@ class Squares:
 
     pixels: dict[str, Tensor]  # stream → (V, T, 3, S, S) uint8, V augmentations
     face_sizes: Tensor  # (T, 2) widths and heights of the face crops before they became squares
+    face_areas: Tensor  # (T, 4) pixels of the context with the face: left, top, right, bottom; 0: none is known
     replaced: int  # number of unreadable frames, replaced by neighbours
 
 
@@ -73,6 +79,7 @@ class Crop(NamedTuple):
 
     pixels: np.ndarray  # (H, W, 3) uint8
     inside: Box | None = None  # the part of the pixels that is the view; None: all
+    face: Area = NO_AREA  # the pixels of a context that show what the face stream sees
 
 
 class SquareSource(Protocol):
@@ -111,11 +118,19 @@ class FrameFiles:
             by_frame = {index: frame_crops[stream] for index, frame_crops in crops.items()}
             rows = []
             for augmentation in augmentations:
-                squares = {i: to_square(crop.pixels, augmentation, size, crop.inside) for i, crop in by_frame.items()}
+                squares = {i: square_of(crop, augmentation, size) for i, crop in by_frame.items()}
                 rows.append(np.stack([squares[index] for index in frames]))
             pixels[stream] = torch.from_numpy(np.stack(rows))
         faces = [crops[i]["face"].pixels.shape for i in frames] if "face" in pixels else [(1, 1, 3)] * len(frames)
-        return Squares(pixels, torch.tensor([(width, height) for height, width, _ in faces]), replaced)
+        areas = [crops[i]["context"].face if "context" in pixels else NO_AREA for i in frames]
+        sizes = torch.tensor([(width, height) for height, width, _ in faces])
+        return Squares(pixels, sizes, torch.tensor(areas), replaced)
+
+
+def square_of(crop: Crop, augmentation: Augmentation, size: int) -> np.ndarray:
+    """Return a crop as an augmented square (3, size, size) uint8."""
+    pixels = black_out_area(crop.pixels, crop.face) if augmentation.hides_face else crop.pixels
+    return to_square(pixels, augmentation, size, crop.inside)
 
 
 def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int, dict[str, Crop]], int]:
@@ -218,14 +233,18 @@ def cut_pixels(
     """Return the crops of a decoded frame by stream. ``size``: size of the full frame if it was shrunk."""
     width, height = size if shrink > 1 else (frame.shape[1], frame.shape[0])
     face, context = _areas(width, height, face_box, body_box, views.streams)
-    crops = {}
+    crops, face_in_context = {}, NO_AREA
+    if face_box is not None and context is not None:
+        area = face_area(width, height, face_box)
+        if area != (0, 0, width, height):  # the whole frame: a box outside it, or a frame that shows nothing else
+            face_in_context = area_in_context(area, context, views.size)
     if face is not None:
         pixels, inside = cut_shrunk(frame, face, shrink) if shrink > 1 else (cut(frame, face), None)
         crops["face"] = Crop(pixels.copy(), inside)  # a copy, because the next frame is decoded into the same memory
     if context is not None and shrink > 1:
-        crops["context"] = Crop(letterbox_shrunk(frame, context, shrink, views.size))
+        crops["context"] = Crop(letterbox_shrunk(frame, context, shrink, views.size), face=face_in_context)
     elif context is not None:
-        crops["context"] = Crop(letterbox(cut(frame, context), views.size))
+        crops["context"] = Crop(letterbox(cut(frame, context), views.size), face=face_in_context)
     return crops
 
 
@@ -253,7 +272,18 @@ def streams_of(views: Views) -> tuple[str, ...]:
 def indexes_of(clip: Clip, views: Views, rng: np.random.Generator, training: bool) -> np.ndarray:
     """Return the indexes of the frames of ``clip`` that are used."""
     N, T = len(clip.frames), views.segments
-    return choose_frames(N, T, views.duration, views.sampling, rng, training, views.downsample)
+    return choose_frames(N, T, views.duration, views.sampling, rng, training, views.downsample, views.offset)
+
+
+def training_indexes(
+    clip: Clip, views: Views, rng: np.random.Generator, dropped: float, key: tuple[int, int, int]
+) -> np.ndarray:
+    """Return ``indexes_of`` in training, a share ``dropped`` of them replaced; ``key`` is (seed, epoch, position).
+
+    The replaced ones are sampled on their own, so that they change no other number of the clip.
+    """
+    indexes, (seed, epoch, position) = indexes_of(clip, views, rng, training=True), key
+    return drop_frames(indexes, dropped, np.random.default_rng([seed, 10, epoch, position])) if dropped else indexes
 
 
 class ClipDataset(Dataset):
@@ -272,11 +302,13 @@ class ClipDataset(Dataset):
         training: bool = False,
         shared_augmentation: bool = True,
         limits: AugmentationLimits = DEFAULT_LIMITS,
+        dropped_frames: float = 0.0,
         seed: int = 0,
         augment: str = "worker",
     ) -> None:
         self.clips, self.views, self.source = clips, views, source or FrameFiles(views)
         self.training, self.shared, self.limits, self.seed = training, shared_augmentation, limits, seed
+        self.dropped_frames = dropped_frames
         self.augments_later = training and augment == "device"
 
     def __len__(self) -> int:
@@ -286,9 +318,11 @@ class ClipDataset(Dataset):
         epoch, position, index = key
         clip = self.clips[index]
         rng = np.random.default_rng([self.seed, 1, epoch, position])
-        indexes = indexes_of(clip, self.views, rng, self.training)
         face = context = PLAIN
-        if self.training:
+        if not self.training:
+            indexes = indexes_of(clip, self.views, rng, training=False)
+        else:
+            indexes = training_indexes(clip, self.views, rng, self.dropped_frames, (self.seed, epoch, position))
             face, context = sample_augmentation(rng, self.limits), sample_augmentation(rng, self.limits)
             context = face if self.shared else context
         augmentations = {"face": face, "context": context}
@@ -297,8 +331,9 @@ class ClipDataset(Dataset):
         item: Batch = {"label": clip.label, "id": clip.id, "replaced_frames": squares.replaced}
         item |= {stream: pixels[0] for stream, pixels in squares.pixels.items()}  # (T, 3, S, S)
         if self.augments_later:
-            with_part, with_brightness = self.limits.random_crop < 1, self.limits.brightness > 0
-            item |= as_tensors([face, context], with_part, with_brightness) | {"face_sizes": squares.face_sizes}
+            item |= as_tensors([face, context], self.limits.varied) | {"face_sizes": squares.face_sizes}
+            if "hides_face" in item:
+                item["face_areas"] = squares.face_areas
         return item
 
 
@@ -306,17 +341,23 @@ class EveryFrame(Dataset):
     """``dataset[i]``: all frames of a clip in V variants, {stream: (V, N, 3, S, S)} uint8, and ``replaced_frames``."""
 
     def __init__(
-        self, clips: list[Clip], views: Views, variants: list[Augmentation], source: SquareSource | None = None
+        self,
+        clips: list[Clip],
+        views: Views,
+        variants: int,
+        limits: AugmentationLimits = DEFAULT_LIMITS,
+        source: SquareSource | None = None,
     ) -> None:
-        self.clips, self.source = clips, source or FrameFiles(views)
-        self.variants = {stream: variants for stream in streams_of(views)}
+        self.clips, self.streams, self.source = clips, streams_of(views), source or FrameFiles(views)
+        self.variants, self.limits = variants, limits
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Batch:
         clip = self.clips[index]
-        squares = self.source.squares(clip, np.arange(len(clip.frames)), self.variants)
+        variants = cached_variants(self.variants, self.limits, clip.id)
+        squares = self.source.squares(clip, np.arange(len(clip.frames)), dict.fromkeys(self.streams, variants))
         return {"replaced_frames": squares.replaced, **squares.pixels}
 
 
@@ -335,10 +376,11 @@ class FeatureDataset(Dataset):
         *,
         training: bool = False,
         shared_augmentation: bool = True,
+        dropped_frames: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.clips, self.features, self.starts, self.views = clips, features, starts, views
-        self.training, self.shared, self.seed = training, shared_augmentation, seed
+        self.training, self.shared, self.dropped_frames, self.seed = training, shared_augmentation, dropped_frames, seed
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -347,7 +389,11 @@ class FeatureDataset(Dataset):
         epoch, position, index = key
         clip, rng = self.clips[index], np.random.default_rng([self.seed, 1, epoch, position])
         item: Batch = {"label": clip.label, "id": clip.id, "replaced_frames": 0}
-        rows = self.starts[clip.id] + indexes_of(clip, self.views, rng, self.training)
+        if self.training:
+            indexes = training_indexes(clip, self.views, rng, self.dropped_frames, (self.seed, epoch, position))
+        else:
+            indexes = indexes_of(clip, self.views, rng, training=False)
+        rows = self.starts[clip.id] + indexes
         variant = None
         for stream, features in self.features.items():
             if variant is None or not self.shared:

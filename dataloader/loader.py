@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate, default_conve
 
 from dataloader.frames import BadFrame
 from dataloader.sampling import ClipOrder
+from dataloader.transforms import Augmentation
 from utils.errors import UserError
 
 
@@ -31,13 +33,22 @@ class Batch(TypedDict, total=False):
     context: Tensor  # as face
     face_features: Tensor  # (B, T, D) float32, in place of pixels
     context_features: Tensor
+    partner: Tensor  # (B,) int64, the row of the clip that each is mixed with; only with --mixup, in all steps
+    share: float  # of the clip itself in the mixture
     replaced_frames: int  # unreadable frames of all clips, replaced by neighbours
 
     angle: Tensor  # (B, 2) float64, degrees
     flip: Tensor  # (B, 2) bool
-    part: Tensor  # (B, 2, 4) float64, shares of width and height; only with random crops
-    brightness: Tensor  # (B, 2) float32; only with --brightness
+    part: Tensor  # (B, 2, 4) float64, shares of width and height; this and the next ones only where they are sampled
+    brightness: Tensor  # (B, 2) float32
+    contrast: Tensor  # (B, 2) float32
+    saturation: Tensor  # (B, 2) float32
+    hue: Tensor  # (B, 2) float32, share of the colour circle
+    grayscale: Tensor  # (B, 2) bool
+    erased: Tensor  # (B, 2, 4) float32, shares of width and height
+    hides_face: Tensor  # (B, 2) bool
     face_sizes: Tensor  # (B, T, 2) int64, width and height of the face crops before they became squares
+    face_areas: Tensor  # (B, T, 4) int64, pixels of the context that show the face
 
     features: Tensor  # (B, T, D) float32 of a window
     missing: Tensor  # (B, T) bool, True where a frame has no file and the features of another frame
@@ -48,7 +59,7 @@ class Batch(TypedDict, total=False):
     start: Tensor  # (B,) int64, the first frame of each window
 
 
-AUGMENTATION_KEYS = ("angle", "flip", "part", "brightness", "face_sizes")
+AUGMENTATION_KEYS = (*(field.name for field in fields(Augmentation)), "face_sizes", "face_areas")
 
 
 def collate(items: list[Batch]) -> Batch:

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 
 
-def test_indexes(N: int, T: int, duration: int = 1) -> np.ndarray:
-    """Return the middle of each of T equal segments. A clip of up to T frames is used whole, with its last repeated."""
+def test_indexes(N: int, T: int, duration: int = 1, offset: float = 0.5) -> np.ndarray:
+    """Return the frame at the share ``offset`` of each of T equal segments, by default the middle.
+
+    A clip of up to T frames is used whole, with its last one repeated.
+    """
     if N <= T + duration - 1:
         return _whole_clip(N, T, duration)
     step = (N - duration + 1) / T
-    return _with_following(np.floor(step / 2 + step * np.arange(T)).astype(int), N, duration)
+    return _with_following(np.floor(step * offset + step * np.arange(T)).astype(int), N, duration)
 
 
 def train_indexes(N: int, T: int, duration: int, rule: str, rng: np.random.Generator) -> np.ndarray:
@@ -32,14 +35,16 @@ def train_indexes(N: int, T: int, duration: int, rule: str, rng: np.random.Gener
     return _whole_clip(N, T, duration)
 
 
-def window_indexes(N: int, T: int, downsample: int, rng: np.random.Generator | None = None) -> np.ndarray:
+def window_indexes(
+    N: int, T: int, downsample: int, rng: np.random.Generator | None = None, offset: float = 0.5
+) -> np.ndarray:
     """Return T consecutive frames among every ``downsample``-th frame.
 
-    With ``rng`` they start at a random frame and wrap around at the end; without it they are in the middle. A shorter
-    clip is used whole, then backwards and forwards until T frames are reached.
+    With ``rng`` they start at a random frame and wrap around at the end; without it the share ``offset`` of all other
+    frames is before them. A shorter clip is used whole, then backwards and forwards until T frames are reached.
     """
     count = -(-N // downsample)
-    start = max(count - T, 0) // 2 if rng is None else int(rng.integers(count))
+    start = int(max(count - T, 0) * offset) if rng is None else int(rng.integers(count))
     steps = np.arange(T)
     if count < T:
         steps = steps % max(2 * (count - 1), 1)  # forwards and backwards, both ends once
@@ -48,12 +53,29 @@ def window_indexes(N: int, T: int, downsample: int, rng: np.random.Generator | N
 
 
 def choose_frames(
-    N: int, T: int, duration: int, rule: str, rng: np.random.Generator, training: bool, downsample: int = 1
+    N: int,
+    T: int,
+    duration: int,
+    rule: str,
+    rng: np.random.Generator,
+    training: bool,
+    downsample: int = 1,
+    offset: float = 0.5,
 ) -> np.ndarray:
     """Return the frame indexes of one clip: sampled by ``rule`` in training, always the same in evaluation."""
     if rule == "window":
-        return window_indexes(N, T, downsample, rng if training else None)
-    return train_indexes(N, T, duration, rule, rng) if training else test_indexes(N, T, duration)
+        return window_indexes(N, T, downsample, rng if training else None, offset)
+    return train_indexes(N, T, duration, rule, rng) if training else test_indexes(N, T, duration, offset)
+
+
+def drop_frames(indexes: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Return frame indexes in which each is replaced by the one before it with probability ``share``.
+
+    The first one stays. Of several lost in a row, all repeat the last one before them.
+    """
+    stays = rng.random(len(indexes)) >= share
+    stays[:1] = True
+    return indexes[np.maximum.accumulate(np.where(stays, np.arange(len(indexes)), 0))]
 
 
 def _whole_clip(N: int, T: int, duration: int) -> np.ndarray:

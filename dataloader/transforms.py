@@ -4,8 +4,10 @@
 that are already squares, as in a pack and on the device: nearest pixel, black outside the crop.
 """
 
+import itertools
 import math
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -17,10 +19,12 @@ from torch.nn.functional import interpolate
 Part = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
 
 FULL_AREA: Part = (0.0, 0.0, 1.0, 1.0)
+NOWHERE: Part = (0.0, 0.0, 0.0, 0.0)
 ASPECTS = 3 / 4, 4 / 3  # of a random crop
+ERASED_AREAS, ERASED_ASPECTS = (0.02, 0.33), (0.3, 3.3)  # of a random erasing, as torchvision has them
 CROP_TRIES = 10
 MAX_ANGLE = 4.0  # degrees
-FIXED_POINT = 1 << 16  # PIL rotates pictures in this fixed point
+FIXED_POINT = 1 << 16  # PIL rotates pictures in this fixed point, and computes grey values in it
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,48 @@ class AugmentationLimits:
     max_angle: float = MAX_ANGLE  # degrees in both directions
     flip: bool = True  # half of the clips are mirrored
     random_crop: float = 1.0  # the smallest share of the area
-    brightness: float = 0.0  # factors from 1 - brightness to 1 + brightness
+    brightness: float = 0.0  # factors from 1 - brightness to 1 + brightness, and the same for the next two
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0  # the largest shift in both directions, as a share of the colour circle
+    grayscale: float = 0.0  # share of the clips, and the same for the next two
+    random_erasing: float = 0.0
+    mask_face: float = 0.0
+
+    @property
+    def varied(self) -> list[str]:
+        """Return the names of the numbers of ``Augmentation`` that are sampled, besides angle and flip."""
+        is_sampled = {"part": self.random_crop < 1, "erased": self.random_erasing > 0, "hides_face": self.mask_face > 0}
+        colors = ("brightness", "contrast", "saturation", "hue", "grayscale")
+        is_sampled |= {name: getattr(self, name) > 0 for name in colors}
+        return [f.name for f in fields(Augmentation) if is_sampled.get(f.name)]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One sampled augmentation."""
+    """One sampled augmentation. Its numbers have the names of arguments of ``augment_squares``."""
 
     angle: float = 0.0
     flip: bool = False
     part: Part = FULL_AREA
     brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+    grayscale: bool = False
+    erased: Part = NOWHERE  # of the square, as the model sees it
+    hides_face: bool = False  # in the context
+
+    @property
+    def changes(self) -> list[str]:
+        """Return the names of the numbers that change pixels, besides angle and flip."""
+        return [f.name for f in fields(self)[2:] if getattr(self, f.name) != f.default]
+
+    @property
+    def colors(self) -> dict[str, Tensor]:
+        """Return the arguments of ``recolor`` that change pixels."""
+        names = [name for name in self.changes if name not in ("part", "erased", "hides_face")]
+        return {name: torch.tensor(getattr(self, name)) for name in names}
 
 
 PLAIN = Augmentation()
@@ -51,46 +86,67 @@ def sample_augmentation(rng: np.random.Generator, limits: AugmentationLimits = D
     """Return a sampled augmentation. Angle and flip are sampled even if off, so that other numbers stay the same."""
     angle, flip = float(rng.uniform(-limits.max_angle, limits.max_angle)), bool(rng.random() < 0.5)
     part = sample_part(rng, limits.random_crop) if limits.random_crop < 1 else FULL_AREA
-    brightness = float(rng.uniform(1 - limits.brightness, 1 + limits.brightness)) if limits.brightness else 1.0
-    return Augmentation(angle, flip and limits.flip, part, brightness)
+    brightness, contrast, saturation = (
+        float(rng.uniform(1 - limit, 1 + limit)) if limit else 1.0
+        for limit in (limits.brightness, limits.contrast, limits.saturation)
+    )
+    hue = float(rng.uniform(-limits.hue, limits.hue)) if limits.hue else 0.0
+    grayscale, erased = limits.grayscale > 0 and bool(rng.random() < limits.grayscale), None
+    if limits.random_erasing > 0 and rng.random() < limits.random_erasing:
+        erased = sample_rectangle(rng, ERASED_AREAS, ERASED_ASPECTS)
+    hides_face = limits.mask_face > 0 and bool(rng.random() < limits.mask_face)
+    colors = brightness, contrast, saturation, hue, grayscale
+    return Augmentation(angle, flip and limits.flip, part, *colors, erased or NOWHERE, hides_face)
 
 
-def as_tensors(augmentations: list[Augmentation], with_part: bool, with_brightness: bool) -> dict[str, Tensor]:
-    """Return tensors with a row for each augmentation, under the argument names of ``augment_squares``."""
-    rows = {
-        "angle": torch.tensor([augmentation.angle for augmentation in augmentations], dtype=torch.float64),
-        "flip": torch.tensor([augmentation.flip for augmentation in augmentations]),
-    }
-    if with_part:
-        rows["part"] = torch.tensor([augmentation.part for augmentation in augmentations], dtype=torch.float64)
-    if with_brightness:
-        rows["brightness"] = torch.tensor([augmentation.brightness for augmentation in augmentations])
-    return rows
+def as_tensors(augmentations: list[Augmentation], names: list[str]) -> dict[str, Tensor]:
+    """Return tensors with a row for each augmentation: angle, flip, and the numbers in ``names``."""
+    columns = {name: [getattr(each, name) for each in augmentations] for name in ("angle", "flip", *names)}
+    exact = ("angle", "part")
+    return {n: torch.tensor(values, dtype=torch.float64 if n in exact else None) for n, values in columns.items()}
 
 
-def cached_variants(count: int, max_angle: float = MAX_ANGLE, flip: bool = True) -> list[Augmentation]:
-    """Return at most ``count`` augmentations for a feature cache.
+def cached_variants(count: int, limits: AugmentationLimits = DEFAULT_LIMITS, clip: str = "") -> list[Augmentation]:
+    """Return at most ``count`` augmentations of a clip for a feature cache.
 
-    They are no change, a flip, and both at eight angles spread over the range, in this order.
+    They are no change, a flip, and both at eight angles spread over the range, in this order. All but the first also
+    have the other changes of ``limits``, sampled for the clip and the variant: runs with any seed share the cache.
     """
-    angles = [sign * max_angle * step / 4 for step in (3, 1, 4, 2) for sign in (1, -1)] if max_angle else []
-    flips = (False, True) if flip else (False,)
-    return [Augmentation(angle, is_mirrored) for angle in [0.0, *angles] for is_mirrored in flips][:count]
+    shares = (sign * step / 4 for step in (3, 1, 4, 2) for sign in (1, -1))
+    angles = [limits.max_angle * share for share in shares] if limits.max_angle else []
+    flips = (False, True) if limits.flip else (False,)
+    turned = [Augmentation(angle, is_mirrored) for angle in [0.0, *angles] for is_mirrored in flips]
+    if not limits.varied:
+        return turned[:count]
+    samples = [
+        sample_augmentation(np.random.default_rng([zlib.crc32(clip.encode()), number]), limits)
+        for number in range(1, count)
+    ]
+    turns = itertools.cycle(turned[1:] + turned[:1])
+    return [PLAIN] + [replace(sample, angle=t.angle, flip=t.flip) for sample, t in zip(samples, turns, strict=False)]
 
 
 def sample_part(rng: np.random.Generator, smallest: float) -> Part:
     """Sample a random resized crop: area uniform from ``smallest`` to 1, logarithm of the aspect ratio uniform.
 
-    Both refer to the square that the model sees, so that one part can be used for frames of any shape. If no try fits,
-    the part is the largest centred one with an allowed aspect ratio, which for a square is the full square.
+    If no try fits, the part is the largest centred one with an allowed aspect ratio, which for a square is the full
+    square.
+    """
+    return sample_rectangle(rng, (smallest, 1), ASPECTS) or FULL_AREA
+
+
+def sample_rectangle(rng: np.random.Generator, areas: tuple[float, float], aspects: tuple[float, float]) -> Part | None:
+    """Sample a part: area uniform, logarithm of the aspect ratio uniform; None if no try fits.
+
+    Both refer to the square that the model sees, so that one part can be used for frames of any shape.
     """
     for _ in range(CROP_TRIES):
-        area, aspect = rng.uniform(smallest, 1), math.exp(rng.uniform(*np.log(ASPECTS)))
+        area, aspect = rng.uniform(*areas), math.exp(rng.uniform(*np.log(aspects)))
         width, height = math.sqrt(area * aspect), math.sqrt(area / aspect)
         if width <= 1 and height <= 1:
             x, y = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
             return x, y, min(x + width, 1.0), min(y + height, 1.0)
-    return FULL_AREA
+    return None
 
 
 def pixels_of(part: Part, width: int, height: int) -> tuple[int, int, int, int]:
@@ -111,7 +167,8 @@ def to_square(
     """Return a crop (H, W, 3) as an augmented square (3, size, size) uint8.
 
     The steps are: rotate (nearest pixel, same canvas, black corners), cut the part, resize ignoring the aspect (PIL
-    bilinear), flip, brighten. ``inside`` is the part of the crop to use, in fractions of pixels; None means all.
+    bilinear), flip, change the colours, erase. ``inside`` is the part of the crop to use, in fractions of pixels; None
+    means all.
     """
     pixels = crop
     if augmentation.angle or augmentation.part != FULL_AREA or crop.shape[:2] != (size, size):
@@ -126,14 +183,78 @@ def to_square(
     if augmentation.flip:
         pixels = pixels[:, ::-1]
     square = np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    if augmentation.brightness == 1:
-        return square
-    return brighten(torch.from_numpy(square), torch.tensor(augmentation.brightness)).numpy()
+    if colors := augmentation.colors:
+        square = recolor(torch.from_numpy(square), **colors).numpy()
+    if augmentation.erased != NOWHERE:
+        left, top, right, bottom = pixels_of(augmentation.erased, size, size)
+        square[:, top:bottom, left:right] = 0
+    return square
 
 
-def brighten(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Return uint8 pixels times a float32 factor, clipped at 255 and rounded down, as PIL computes it."""
-    return (pixels * factor).clamp(max=255).byte()
+def recolor(
+    pixels: Tensor,
+    brightness: Tensor | None = None,
+    contrast: Tensor | None = None,
+    saturation: Tensor | None = None,
+    hue: Tensor | None = None,
+    grayscale: Tensor | None = None,
+) -> Tensor:
+    """Return uint8 pixels (..., 3, H, W) with other colours, in the order of the arguments.
+
+    Each argument is one number, or a tensor that broadcasts. Except for ``hue``, these are PIL's own numbers.
+    """
+    if brightness is not None:
+        pixels = blend(torch.zeros((), device=pixels.device), pixels, brightness)
+    if contrast is not None:
+        grey, count = luminance(pixels), pixels.shape[-1] * pixels.shape[-2]
+        total = grey.sum(dim=(-1, -2), keepdim=True, dtype=torch.int64)
+        pixels = blend(((2 * total + count) // (2 * count)).float(), pixels, contrast)  # PIL rounds the mean
+    if saturation is not None:
+        pixels = blend(luminance(pixels).float(), pixels, saturation)
+    if hue is not None:
+        pixels = shift_hue(pixels, hue)
+    return pixels if grayscale is None else torch.where(grayscale, luminance(pixels), pixels)
+
+
+def blend(start: Tensor, pixels: Tensor, factor: Tensor) -> Tensor:
+    """Return uint8 pixels moved away from ``start``: at a factor of 0 they are ``start``, at 1 nothing changes.
+
+    Computed as PIL does: in float32, clipped to 0 and 255, rounded down.
+    """
+    return (start + factor * (pixels - start)).clamp(0, 255).byte()
+
+
+def luminance(pixels: Tensor) -> Tensor:
+    """Return the grey values (..., 1, H, W) uint8 of pixels (..., 3, H, W), as PIL computes them in fixed point."""
+    red, green, blue = pixels.int().split(1, dim=-3)
+    return ((19595 * red + 38470 * green + 7471 * blue + FIXED_POINT // 2) >> 16).byte()
+
+
+def shift_hue(pixels: Tensor, shift: Tensor) -> Tensor:
+    """Return uint8 pixels whose hue has moved by ``shift``, a share of the colour circle; value and chroma stay.
+
+    PIL and torchvision compute the same by way of HSV; PIL rounds hue and saturation to 255 steps in between.
+    """
+    colors = pixels.float()
+    red, green, blue = colors.split(1, dim=-3)
+    high, low = torch.maximum(torch.maximum(red, green), blue), torch.minimum(torch.minimum(red, green), blue)
+    chroma = high - low
+    scale = 1 / chroma.clamp(min=1)  # the hue of a grey pixel has no effect
+    hue = torch.where(high == green, (blue - red) * scale + 2, (red - green) * scale + 4)  # in sixths of the circle
+    hue = torch.where(high == red, (green - blue) * scale, hue) + 6 * shift
+    for plane, first in zip(colors.split(1, dim=-3), (5, 3, 1), strict=True):
+        sixths = hue + first
+        sixths -= 6 * torch.floor(sixths / 6)  # twice as fast as %
+        torch.addcmul(high, chroma, torch.minimum(sixths, 4 - sixths).clamp_(0, 1), value=-1, out=plane)
+    return colors.round_().byte()
+
+
+def black_out(squares: Tensor, areas: Tensor) -> Tensor:
+    """Return squares (B, T, 3, S, S), black in ``areas`` (B, T or 1, 4): left, top, right, bottom in pixels."""
+    ramp = torch.arange(squares.shape[-1], device=squares.device)
+    left, top, right, bottom = areas.to(squares.device, non_blocking=True)[..., None].unbind(2)  # (B, T or 1, 1)
+    rows, columns = (ramp >= top) & (ramp < bottom), (ramp >= left) & (ramp < right)  # (B, T or 1, S)
+    return squares.masked_fill((rows[..., None] & columns[..., None, :])[:, :, None], 0)
 
 
 def augment_squares(
@@ -142,20 +263,31 @@ def augment_squares(
     angle: Tensor,
     flip: Tensor,
     part: Tensor | None = None,
-    brightness: Tensor | None = None,
+    *,
+    erased: Tensor | None = None,
+    hides_face: Tensor | None = None,
+    face_areas: Tensor | None = None,
+    **colors: Tensor,
 ) -> Tensor:
     """Return squares (B, T, 3, S, S) uint8, augmented on their device, with one augmentation per clip.
 
-    ``crop_size`` (B, T, 2) is the width and height of the crop that each square was resized from; ``angle``, ``flip``
-    and ``brightness`` are (B,), ``part`` is (B, 4).
+    ``crop_size`` (B, T, 2) is the width and height of the crop that each square was resized from; ``angle``, ``flip``,
+    ``hides_face`` and the ``colors`` of ``recolor`` are (B,), ``part`` and ``erased`` are (B, 4). ``face_areas``
+    (B, T, 4): pixels that ``hides_face`` makes black.
     """
-    steps = turn_steps(angle, crop_size, squares.shape[-1])
-    squares = turn(squares, steps.to(squares.device, non_blocking=True), flip.to(squares.device, non_blocking=True))
+    device, S = squares.device, squares.shape[-1]
+    if hides_face is not None:
+        squares = black_out(squares, face_areas * hides_face[:, None, None])
+    steps = turn_steps(angle, crop_size, S)
+    squares = turn(squares, steps.to(device, non_blocking=True), flip.to(device, non_blocking=True))
     if part is not None:
         squares = enlarge_parts(squares, part, flip)
-    if brightness is not None:
-        factor = brightness.to(squares.device, torch.float32, non_blocking=True)
-        squares = brighten(squares, factor.view(-1, 1, 1, 1, 1))
+    if colors:
+        per_clip = {name: value.to(device, non_blocking=True).view(-1, 1, 1, 1, 1) for name, value in colors.items()}
+        squares = recolor(squares, **per_clip)
+    if erased is not None:
+        areas = [NOWHERE if tuple(part) == NOWHERE else pixels_of(part, S, S) for part in erased.tolist()]
+        squares = black_out(squares, torch.tensor(areas)[:, None])
     return squares
 
 

@@ -145,12 +145,10 @@ def check_data(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> 
         raise UserError(f"--downsample {data.downsample} belongs to --sampling window, not to {data.sampling}")
     if data.cache_features and flags.get("augment") == "device":
         raise UserError("--augment device: --cache-features augments frames before storing them; leave one of them out")
-    if not data.cache_features or config.run.mode != "train":
+    if config.run.mode != "train":
         return
-    if data.random_crop < 1:
-        raise UserError(f"--random-crop {data.random_crop}: --cache-features stores whole crops; pass --random-crop 1")
-    if data.brightness > 0:
-        raise UserError(f"--brightness {data.brightness}: --cache-features stores fixed pixels; pass --brightness 0")
+    if data.drop_frames > 0 and data.num_segments * data.duration == 1:
+        raise UserError(f"--drop-frames {data.drop_frames:g}: a clip has one frame here; pass --drop-frames 0")
 
 
 def check_optim(config: Config) -> None:
@@ -198,6 +196,8 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
     if idle := idle_options(config, flags):
         raise UserError(idle_message(config, idle[0]))
     check_targets(config)
+    if config.loss.mixup > 0 and config.optim.batch_size == 1:
+        raise UserError(f"--mixup {config.loss.mixup:g}: mixes two clips of a batch; pass --batch-size 2 or more")
 
 
 def idle_options(config: Config, flags: Mapping[str, Any]) -> list[str]:

@@ -4,18 +4,25 @@ Texts are encoded once. Under torchrun every process predicts its share of the c
 """
 
 from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.calibration import RAW, Calibration
+from analysis.calibration import RAW, Calibration, softmax
+from analysis.intervals import add_intervals, groups_of
+from analysis.metrics import SCORES, brackets
 from analysis.mistakes import write_mistakes
-from analysis.results import Predictions, write_results
+from analysis.results import Predictions, write_predictions, write_results
 from dataloader.annotation import Clip
 from dataloader.clips import Views
 from dataloader.loader import Batch
+from dataloader.transforms import enlarge_parts
+from engine.data import evaluation_loader
 from engine.device import join_batches, statistics_of, tensors_of, to_device
 from engine.methods.base import ClipTask
 from engine.options import Config
@@ -70,7 +77,6 @@ def score_and_write(
     return metrics
 
 
-@torch.inference_mode()
 def predict(
     task: ClipTask, loader: Any, config: Config, session: Session, name: str
 ) -> tuple[list[str], np.ndarray, np.ndarray, int]:
@@ -78,23 +84,122 @@ def predict(
 
     ``loader`` gives lists of batches, each for one pass through the model.
     """
+    ids, label, logits, replaced = predict_changed(task, loader, {name: lambda batch: batch}, config, session, name)
+    return ids, label, logits[name], replaced
+
+
+@torch.inference_mode()
+def predict_changed(
+    task: ClipTask,
+    loader: Any,
+    changes: dict[Any, Callable[[Batch], Batch]],
+    config: Config,
+    session: Session,
+    name: str,
+) -> tuple[list[str], np.ndarray, dict[Any, np.ndarray], int]:
+    """Return the same as ``predict``, with logits for each of several changes of the batches, by its name.
+
+    Every clip is decoded once and then changed in all ways.
+    """
     task.model.eval()
     task.fix_texts()
     answered: list[Batch] = []
-    logits: list[Tensor] = []  # stay on the device until the end: reading each would make the GPU wait
+    logits: dict[Any, list[Tensor]] = {change: [] for change in changes}
+    # They stay on the device until the end: reading each would make the GPU wait.
     try:
         for group in progress_bar(loader, len(loader), name):
-            logits += passes(task, group, config, session)
+            for change, changed in changes.items():
+                logits[change] += passes(task, [changed(batch) for batch in group], config, session)
             answered += [{key: batch[key] for key in ("id", "label", "replaced_frames")} for batch in group]
     finally:
         task.release_texts()
     ids = [id for batch in answered for id in batch["id"]]
     labels = [label for batch in answered for label in batch["label"].tolist()]
-    rows = list(zip(ids, labels, torch.cat(logits).cpu().numpy() if logits else (), strict=True))
+    answers = [torch.cat(parts).cpu().numpy() if parts else () for parts in logits.values()]
+    rows = list(zip(ids, labels, *answers, strict=True))
     group, replaced = session.group, sum(batch["replaced_frames"] for batch in answered)
     count, replaced = (int(value) for value in group.sum([len(rows), replaced]))
-    ids, labels, answers = zip(*group.gather_list(rows, count), strict=True)
-    return list(ids), np.array(labels), np.stack(answers), replaced
+    ids, labels, *answers = zip(*group.gather_list(rows, count), strict=True)
+    by_change = {change: np.stack(answer) for change, answer in zip(changes, answers, strict=True)}
+    return list(ids), np.array(labels), by_change, replaced
+
+
+MEAN = "mean of all"
+SCALES = (0.9, 0.8)  # of the width and the height, in the middle of a square
+OFFSETS = (0.25, 0.75)  # shares of a segment; the single view takes the frame at one half
+
+
+def score_views(
+    task: ClipTask,
+    clips: list[Clip],
+    views: Views,
+    metrics: dict[str, Any],
+    config: Config,
+    session: Session,
+    calibrated: Calibration = RAW,
+    watch: Callable[[Any], Any] = lambda loader: loader,
+) -> dict[str, Any]:
+    """Score the mean probabilities over the views of ``--test-views``; return their entry for metrics.json.
+
+    ``metrics`` are the scores of the single view, which the printed table repeats. Rows as those of predictions.csv,
+    with the logarithms of the mean probabilities as logits, are written to predictions_views.csv.
+    """
+    kinds, of_pixels = config.results.test_views, {"single view": lambda batch: batch}
+    if "flip" in kinds:
+        of_pixels["mirrored"] = mirrored
+    if "scales" in kinds:
+        of_pixels |= {f"middle {scale:.0%}": partial(enlarged, scale=scale) for scale in SCALES}
+    ids, label, logits, _ = predict_changed(
+        task, watch(evaluation_loader(config, clips, views, session)), of_pixels, config, session, "test views"
+    )
+    for offset in OFFSETS if "offsets" in kinds else ():
+        loader, name = evaluation_loader(config, clips, replace(views, offset=offset), session), f"frames {offset:.0%}"
+        logits[name] = predict(task, watch(loader), config, session, name)[2]
+    if not session.group.is_main:
+        return {}
+    probabilities = [softmax(values.astype(np.float64), calibrated.temperature) for values in logits.values()]
+    mean = np.log(np.mean(probabilities, axis=0).clip(min=np.finfo(np.float64).tiny))
+    persons = [clip.person for clip in clips]
+    groups = groups_of(ids, persons, config.results.ci)
+    scores = {name: task.score(values, label) for name, values in [*logits.items(), (MEAN, mean)]}
+    if groups is not None:
+        scores[MEAN] = add_intervals(scores[MEAN], label, mean.argmax(axis=1), groups)
+    rows = [_view_row(name, values) for name, values in scores.items()]
+    rows[0] = _view_row("single view", metrics)  # the same numbers with their interval
+    predictions = Predictions(task.names, ids, persons, label, mean)
+    write_predictions(session.log.folder / "predictions_views.csv", predictions, np.exp(mean), None)
+    session.log.say(f"\n{views_table(rows)}")
+    session.log.keep_metrics(metrics | {"test_views": rows})
+    return {"test_views": rows}
+
+
+def _view_row(name: str, scores: dict[str, Any]) -> dict[str, Any]:
+    interval = (scores.get("intervals") or {}).get("uar")
+    return {"view": name, "interval": interval} | {score: scores[score] for score in SCORES}
+
+
+def views_table(rows: list[dict[str, Any]]) -> str:
+    """Return a text table with the scores of each view and of the mean of their probabilities."""
+    head = f"{'test views':<16}" + "".join(f"{name:>10}" for name in SCORES.values())
+    lines = [f"{row['view']:<16}" + "".join(f"{row[score]:>10.2f}" for score in SCORES) for row in rows]
+    intervals = [f"   UAR {brackets(row['interval'])}" if row["interval"] else "" for row in rows]
+    return "\n".join([head, *map(str.__add__, lines, intervals)])
+
+
+def mirrored(batch: Batch) -> Batch:
+    """Return a batch whose pixels are mirrored."""
+    return batch | {stream: batch[stream].flip(-1) for stream in pixel_streams(batch)}
+
+
+def enlarged(batch: Batch, scale: float) -> Batch:
+    """Return a batch of the middle of every square, ``scale`` of its width and height, at full size."""
+    B, edge = len(batch["label"]), (1 - scale) / 2
+    parts, flip = torch.tensor([[edge, edge, 1 - edge, 1 - edge]] * B), torch.zeros(B, dtype=torch.bool)
+    return batch | {stream: enlarge_parts(batch[stream], parts, flip) for stream in pixel_streams(batch)}
+
+
+def pixel_streams(batch: Batch) -> list[str]:
+    return [stream for stream in ("face", "context") if stream in batch]
 
 
 def passes(task: ClipTask, batches: list[Batch], config: Config, session: Session) -> list[Tensor]:

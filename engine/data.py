@@ -1,7 +1,7 @@
 """Turn the clips of a run into batches: match boxes, prepare views, build loaders."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from dataloader.sampling import ClipOrder, balancing_weights
 from dataloader.sources import open_source
 from dataloader.transforms import AugmentationLimits
 from engine.methods import method_named
-from engine.options import Config
+from engine.options import Config, DataOptions
 from engine.session import Session
 from utils.errors import UserError
 from utils.runlog import RunLog
@@ -33,7 +33,8 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
     """Return how clips are cropped. Print the hit rates of the boxes; a box file that matches no clip is an error."""
     data, streams = config.data, config.model.streams
     face, body = {}, {}
-    if data.bounding_box_face and streams != "context":
+    hides_faces = data.mask_face > 0 and config.run.mode == "train"
+    if data.bounding_box_face and (streams != "context" or hides_faces):
         classes = list_classes(data.dataset, data.class_texts)
         flat = classes is not None and classes.has_flat_boxes
         face = read_face_boxes(data.bounding_box_face, data.root_dir, flat)
@@ -61,10 +62,15 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
         pack=data.pack,
     )
     if data.pack:
-        unchecked = open_source(views).check(clips, views)
+        unchecked = open_source(views).check(clips, views, hides_faces)
         note = f", {unchecked} of {len(clips)} clips have no frames here to compare it with" if unchecked else ""
         log.say(f"crops from the pack {data.pack}{note}")
     return views
+
+
+def augmentation_limits(data: DataOptions) -> AugmentationLimits:
+    """Return the ranges of a run's augmentations, each an option of the same name."""
+    return AugmentationLimits(**{field.name: getattr(data, field.name) for field in fields(AugmentationLimits)})
 
 
 def _report_hits(hits: HitRate, log: RunLog) -> None:
@@ -100,12 +106,13 @@ def training_loader(
     chance = {
         "training": True,
         "shared_augmentation": data.shared_augmentation,
+        "dropped_frames": data.drop_frames,
         "seed": config.run.seed,
         # Crops of a pack have their final size: CPU and device give the same pixels, and a GPU is faster.
         "augment": "device" if data.pack and session.device.type != "cpu" else data.augment,
     }
     if cache is None:
-        chance["limits"] = AugmentationLimits(data.max_angle, data.flip, data.random_crop, data.brightness)
+        chance["limits"] = augmentation_limits(data)
     dataset = _dataset(clips, views, cache, **chance)
     labels = [clip.label for clip in clips]
     weights = balancing_weights(labels, C) if config.loss.use_weighted_sampler else None

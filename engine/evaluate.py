@@ -15,7 +15,7 @@ from engine.checkpoints import (
     rebuild,
     stored_config,
 )
-from engine.clip_predict import score_and_write
+from engine.clip_predict import score_and_write, score_views
 from engine.data import evaluation_loader, make_views, warn_of_size
 from engine.lists import read_splits, require_lists, run_classes
 from engine.methods import method_named
@@ -104,6 +104,8 @@ def score_test_list(
     warn_of_size(face_width, clips, views, session.log)
     loader = evaluation_loader(config, clips, views, session)
     metrics = score_and_write(task, loader, clips, views, config, session, "test", selected_on, calibrated)
+    if config.results.test_views:
+        metrics |= score_views(task, clips, views, metrics, config, session, calibrated)
     if config.results.corrupt:
         from engine import robustness  # imported here, since training does not need it
 

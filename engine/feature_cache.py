@@ -25,7 +25,8 @@ from dataloader.annotation import Clip
 from dataloader.clips import EveryFrame, Views
 from dataloader.loader import Loader
 from dataloader.sources import open_source
-from dataloader.transforms import Augmentation, cached_variants
+from dataloader.transforms import DEFAULT_LIMITS, Augmentation, AugmentationLimits, cached_variants
+from engine.data import augmentation_limits
 from engine.device import join_batches, statistics_of, to_device, to_pixels
 from engine.methods import method_named
 from engine.options import Config
@@ -84,10 +85,12 @@ def cache_features(
     With ``--amp`` the features are computed in that precision, as they would be in epochs without a cache.
     """
     clips = sorted({clip.id: clip for clip in clips}.values(), key=lambda clip: clip.id)
-    augmentations = cached_variants(variants, config.data.max_angle, config.data.flip)
+    limits = augmentation_limits(config.data) if variants > 1 else DEFAULT_LIMITS
+    augmentations = cached_variants(variants, limits)
     root, weights = Path(config.data.cache_dir), hash_tower(encoder)
     folders = {
-        stream: root / cache_name(weights, clips, views, stream, augmentations, config.data.normalize, session.amp)
+        stream: root
+        / cache_name(weights, clips, views, stream, augmentations, config.data.normalize, session.amp, limits)
         for stream in STREAMS
         if views.streams in ("both", stream)
     }
@@ -103,7 +106,7 @@ def cache_features(
     absent = {stream: folder for stream, folder in folders.items() if features.get(stream) is None}
     if absent:
         absent_views = replace(views, streams="both" if len(absent) == 2 else next(iter(absent)))
-        dataset = EveryFrame(clips, absent_views, augmentations, open_source(absent_views))
+        dataset = EveryFrame(clips, absent_views, variants, limits, open_source(absent_views))
         with counting_seconds():
             _write_clip_cache(absent, encoder, dataset, shape, content, augmentations, config, session)
     starts = {clip.id: int(row) for clip, row in zip(clips, rows, strict=False)}
@@ -151,6 +154,7 @@ def cache_name(
     variants: list[Augmentation],
     normalize: str,
     amp: torch.dtype | None = None,
+    limits: AugmentationLimits = DEFAULT_LIMITS,
 ) -> str:
     """Return the name of a cache folder: the stream and a hash of everything that its features depend on."""
     settings = [LAYOUT, weights, views.size, stream, views.on_bad_frame, normalize, _as_dicts(variants)]
@@ -162,17 +166,30 @@ def cache_name(
         settings.append(str(amp))
     if views.pack:
         settings.append(open_source(views).identity)
+    hides_face = limits.mask_face > 0 and stream == "context"
+    if sampled := sampled_ranges(limits, stream):
+        settings.append(sampled)
+    if hides_face:
+        settings.append(views.missing_face)
     digest = hashlib.sha256(json.dumps(settings).encode())
     boxes = views.face_boxes if stream == "face" else views.body_boxes
     for clip in clips:
         times = [_modified(path) for path in clip.paths]
         facts = [str(clip.folder.resolve()), clip.frames, times, boxes.get(clip.key)]
-        digest.update(json.dumps(facts + ([clip.span] if clip.span else [])).encode())
+        facts += [clip.span] if clip.span else []
+        facts += [views.face_boxes.get(clip.key)] if hides_face else []
+        digest.update(json.dumps(facts).encode())
     return f"{stream}-{digest.hexdigest()[:20]}"
 
 
 def _as_dicts(variants: list[Augmentation]) -> list[dict[str, float | bool]]:
     return [{"angle": variant.angle, "flip": variant.flip} for variant in variants]
+
+
+def sampled_ranges(limits: AugmentationLimits, stream: str) -> dict[str, float]:
+    """Return the ranges that are on, besides those of angle and flip, which the variants show."""
+    ranges = {f.name: getattr(limits, f.name) for f in fields(limits)[2:] if getattr(limits, f.name) != f.default}
+    return {name: value for name, value in ranges.items() if stream == "context" or name != "mask_face"}
 
 
 def _modified(path: Path) -> int | None:

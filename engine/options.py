@@ -259,7 +259,7 @@ class DataOptions:
         in_tensors=False, modes=(*MODELS, "cache"), checkpoint="warn"
     )
     shared_augmentation: bool = clip_option(
-        True, "Both views of a clip share one random angle and flip; off is published."
+        True, "Both views of a clip share one random augmentation; off is published."
     )
     random_crop: float = pixel_option(
         1.0,
@@ -270,6 +270,31 @@ class DataOptions:
     brightness: float = pixel_option(
         0.0, "Training pixels are multiplied by a factor between 1 - N and 1 + N, one for each clip; 0 is off.",
         minimum=0, maximum=1
+    )
+    contrast: float = pixel_option(
+        0.0, "The same factor for their distance to the mean grey of their frame.", in_hash=False, minimum=0, maximum=1
+    )
+    saturation: float = pixel_option(
+        0.0, "The same factor for their distance to their own grey.", in_hash=False, minimum=0, maximum=1
+    )
+    hue: float = pixel_option(
+        0.0, "The hue of a training clip moves by up to this share of the colour circle.",
+        in_hash=False, minimum=0, maximum=0.5
+    )
+    grayscale: float = pixel_option(
+        0.0, "Share of the training clips that lose their colours.", in_hash=False, minimum=0, maximum=1
+    )
+    random_erasing: float = pixel_option(
+        0.0, "Share of the training clips in which a random rectangle of 2 to 33 % of the area is black.",
+        in_hash=False, minimum=0, maximum=1
+    )
+    mask_face: float = stream_option(
+        0.0, "Share of the training clips whose context has a black area in place of what the face stream sees.",
+        needs={"streams": ("both", "context"), "bounding_box_face": ON}, in_hash=False, minimum=0, maximum=1
+    )
+    drop_frames: float = clip_option(
+        0.0, "Share of the frames of a training clip that are replaced by the frame before them.",
+        in_hash=False, minimum=0, maximum=1
     )
     max_angle: float = pixel_option(4.0, "Training clips are rotated by up to N degrees.", minimum=0, maximum=180)
     flip: bool = pixel_option(True, "Half of the training clips are mirrored.")
@@ -309,7 +334,8 @@ class DataOptions:
         False, "Run a frozen image encoder once over all frames; needs --lr-image-encoder 0."
     )
     cache_variants: int = clip_option(
-        6, "Augmented variants of each frame in the cache (flips and angles).", minimum=1, maximum=18
+        6, "Variants of each frame in the cache: itself, and others, each augmented in its own way.",
+        minimum=1, maximum=18
     )
     cache_dir: str = clip_option(
         "outputs/features", "Folder of the feature caches.",
@@ -597,6 +623,12 @@ class LossOptions:
     regression_loss: Literal["mse", "ccc"] = option(
         "mse", "Squared error, or 1 - concordance (--task regression).", part="targets"
     )
+    mixup: float = option(
+        0.0,
+        "Mix the features and the loss of each clip with those of another clip of its batch; the share is drawn from "
+        "Beta(N, N) for each step (RAPT: 0.2). 0 is off.",
+        part="class weights", in_hash=False, minimum=0, maximum=100
+    )
     focal_gamma: float = option(
         0.0, "Focal loss: weigh each clip by (1 - p)^gamma; 0 is off.", part="class losses", minimum=0
     )
@@ -661,6 +693,11 @@ class ResultOptions:
     abstain: float | None = result_option(
         None, "Withhold answers below this confidence: coverage, and the scores of the rest.",
         modes=SCORING, part="pixels", affects_results=False, minimum=0, maximum=1
+    )
+    test_views: tuple[str, ...] = result_option(
+        (), "Score also the mean probabilities over other views of each test clip: flip (mirrored), scales (the middle "
+        "90 and 80 % of the pixels), offsets (frames a quarter of a segment earlier and later).",
+        modes=SCORING, part="pixels", affects_results=False, choices=("flip", "scales", "offsets"), metavar="VIEW"
     )
     corrupt: tuple[str, ...] = result_option(
         (), "Score the checkpoint also on clips that are made worse, at three strengths: noise, blur, dark, occlusion, "

@@ -95,7 +95,7 @@ def regress(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
 def evaluate_regression(opened: Opened, config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Score the readout of a checkpoint on ``--targets`` (``--mode eval``)."""
     require_read(opened.method, flags, opened.path)
-    for name in ("abstain", "calibrate"):
+    for name in ("abstain", "calibrate", "corrupt", "test_views"):
         if name in flags:
             raise UserError(f"{flag_of(name)} is not used by {opened.path}, which predicts numbers; leave it out")
     if config.data.targets is None:

@@ -5,7 +5,7 @@ Nothing is trained again. The same clip is always corrupted in the same way, so 
 """
 
 import zlib
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import cv2
@@ -15,7 +15,7 @@ from analysis.intervals import add_intervals, groups_of
 from analysis.metrics import brackets
 from dataloader.annotation import Clip
 from dataloader.loader import Batch
-from engine.clip_predict import predict
+from engine.clip_predict import predict_changed
 from engine.methods.base import ClipTask
 from engine.options import Config
 from engine.session import Session
@@ -52,14 +52,14 @@ def measure(
     """
     kinds = kinds_of(config)
     variants = [(kind, strength) for kind in kinds for strength in (1, 2, 3)]
-    ids, label, logits, _ = predict(task, CorruptedLoader(loader, variants), config, session, "corrupted clips")
+    changes = {key: partial(corrupt_batch, kind=key[0], strength=key[1]) for key in variants}
+    _, label, logits, _ = predict_changed(task, loader, changes, config, session, "corrupted clips")
     groups = groups_of([clip.id for clip in clips], [clip.person for clip in clips], config.results.ci)
     results = {kind: [_row(0, None, metrics)] for kind in kinds}
     for kind, strength in variants:
-        rows = [number for number, id in enumerate(ids) if id.startswith(_prefix(kind, strength))]
-        scores = task.score(logits[rows], label[rows])
+        scores = task.score(logits[kind, strength], label)
         if groups is not None:
-            scores = add_intervals(scores, label[rows], logits[rows].argmax(axis=1), groups)
+            scores = add_intervals(scores, label, logits[kind, strength].argmax(axis=1), groups)
         results[kind].append(_row(strength, LEVELS[kind][strength - 1], scores))
     return results
 
@@ -67,10 +67,6 @@ def measure(
 def _row(strength: int, level: float | None, scores: dict[str, Any]) -> dict[str, Any]:
     interval = (scores.get("intervals") or {}).get("uar")
     return {"strength": strength, "level": level, "uar": scores["uar"], "war": scores["war"], "interval": interval}
-
-
-def _prefix(kind: str, strength: int) -> str:
-    return f"{kind} {strength}: "
 
 
 def write(
@@ -100,23 +96,8 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join([head.rstrip(), *rows])
 
 
-class CorruptedLoader:
-    """An evaluation's loader that gives every group of batches once for each kind and strength of corruption."""
-
-    def __init__(self, loader: Any, variants: list[tuple[str, int]]) -> None:
-        self.loader, self.variants = loader, variants
-
-    def __len__(self) -> int:
-        return len(self.loader) * len(self.variants)
-
-    def __iter__(self) -> Iterator[list[Batch]]:
-        for group in self.loader:
-            for kind, strength in self.variants:
-                yield [corrupt_batch(batch, kind, strength) for batch in group]
-
-
 def corrupt_batch(batch: Batch, kind: str, strength: int) -> Batch:
-    """Return a batch with its clips corrupted; their ids begin with the kind and the strength."""
+    """Return a batch with its clips corrupted."""
     streams = [name for name in ("face", "context") if name in batch and STREAM_OF.get(kind, name) == name]
     changed = {stream: batch[stream].clone() for stream in streams}
     for number, id in enumerate(batch["id"]):
@@ -126,7 +107,7 @@ def corrupt_batch(batch: Batch, kind: str, strength: int) -> Batch:
             purpose = "both" if kind == "frames" else stream
             rng = np.random.default_rng(zlib.crc32(f"{kind} {purpose} {id}".encode()))
             pixels[:] = corrupt(pixels, kind, LEVELS[kind][strength - 1], rng)
-    return batch | changed | {"id": [_prefix(kind, strength) + id for id in batch["id"]]}
+    return batch | changed
 
 
 def corrupt(pixels: np.ndarray, kind: str, level: float, rng: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ read later (``engine/epoch_scores.py``).
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,6 +62,17 @@ class TrainingStep:
 
     def update(self) -> None:
         step_scaled(self.optimizer, self.scaler, self.grad_clip)
+
+
+def with_partners(batch: dict[str, Any], alpha: float, seed: int, epoch: int, step: int) -> dict[str, Any]:
+    """Return a batch in which every clip has a partner to be mixed with, a function of (seed, epoch, step).
+
+    ``partner`` (B,) are rows of the batch of all processes, ``share`` is that of the clip itself: at least one half,
+    so that its label is the larger part. For a random permutation of partners this is no restriction.
+    """
+    rng = np.random.default_rng([seed, 11, epoch, step])
+    share = float(rng.beta(alpha, alpha))
+    return batch | {"partner": torch.from_numpy(rng.permutation(len(batch["label"]))), "share": max(share, 1 - share)}
 
 
 def learning_parameters(model: nn.Module, in_encoder: bool) -> Iterator[nn.Parameter]:

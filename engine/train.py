@@ -14,8 +14,8 @@ from analysis.model_card import write_model_card
 from dataloader.boxes import middle_width
 from dataloader.classes import Classes
 from dataloader.clips import Views
-from engine.clip_predict import predict, score_and_write
-from engine.data import evaluation_loader, make_views, training_loader
+from engine.clip_predict import predict, score_and_write, score_views
+from engine.data import augmentation_limits, evaluation_loader, make_views, training_loader
 from engine.device import seed_epoch
 from engine.epoch_scores import RunningScore
 from engine.lists import Splits, read_splits, require_lists, run_classes
@@ -30,7 +30,7 @@ from engine.run_hash import NAME as RUN_HASH
 from engine.run_hash import run_hash
 from engine.session import Session, open_session
 from engine.shared import is_sharing
-from engine.step import TrainingStep
+from engine.step import TrainingStep, with_partners
 from engine.waiting import TimedLoader, WaitingAdvice, seconds_left
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError, about
@@ -126,6 +126,11 @@ class Trainer(Loop):
         """Return the caches of ``--cache-features`` by split; for test clips only if they select the epoch."""
         if not self.config.data.cache_features:
             return {}
+        if self.config.data.cache_variants == 1 and (varied := augmentation_limits(self.config.data).varied):
+            raise UserError(
+                f"--cache-variants 1 stores frames without augmentation, so that {varied[0]} would never change; pass "
+                f"--cache-variants 2 or more"
+            )
         make = partial(features.cache_features, self.config, self.task.model.image_encoder, session=self.session)
         clips = [*splits.train, *splits.val, *splits.left_out]  # the same cache for every class that is left out
         cache = make(clips, views, self.config.data.cache_variants)
@@ -159,6 +164,8 @@ class Trainer(Loop):
         bar = progress_bar(loader, steps, label, first)
         for step, batch in enumerate(bar, first):
             batch = self.whole_step(batch, step)
+            if self.config.loss.mixup > 0:
+                batch = with_partners(batch, self.config.loss.mixup, self.config.run.seed, epoch, step)
             updates = (step + 1) % window == 0 or step + 1 == steps  # the last window of an epoch may be shorter
             losses, logits = self.step(batch, epoch, min(window, steps - step // window * window), updates)
             score.add(losses, logits, batch, epoch, step)
@@ -235,6 +242,10 @@ class Trainer(Loop):
         metrics = score_and_write(
             self.task, loader, clips, self.views, self.config, self.session, split, self.selected_on, calibrated
         )
+        if self.config.results.test_views:
+            metrics |= score_views(
+                self.task, clips, self.views, metrics, self.config, self.session, calibrated, self.watch
+            )
         if self.group.is_main:
             write_model_card(self.log, self.config.data.root_dir, method_named(self.config.model.model))
         return metrics

@@ -14,6 +14,7 @@ from dataloader.classes import load_classes
 from dataloader.paths import count_folds, resolve_path
 from engine.checks import idle_options
 from engine.config import make_config
+from engine.data import augmentation_limits
 from engine.lists import class_named, run_classes
 from engine.methods import method_named
 from engine.options import GROUPS, Config, defaults
@@ -160,7 +161,7 @@ def variants_of(config: Config) -> list[Variant]:
 def can_cache_features(config: Config) -> bool:
     """Return whether the image encoder of a run is frozen and sees the same pixels in every epoch."""
     data, optim = config.data, config.optim
-    has_fixed_pixels = data.random_crop == 1 and data.brightness == 0 and data.augment == "worker"
+    has_fixed_pixels = not augmentation_limits(data).varied and data.augment == "worker"
     return not optim.learns("image") and has_fixed_pixels and not optim.compile
 
 

@@ -220,6 +220,7 @@ SETTINGS = {
         --adapter-dropout 0.5 --slerp-weight 0 --temperature 0.07 --mi-loss-weight 0.1 --mi-warmup 5 --mi-ramp 10
         --dc-loss-weight 0.1 --dc-warmup 5 --dc-ramp 10 --ldam published --ldam-margin 0.5 --use-weighted-sampler
         --no-class-balanced-loss --no-logit-adj --label-smoothing 0 --num-segments 16 --normalize none --brightness 0.5
+        --contrast 0.5 --saturation 0.5 --hue 0.2 --grayscale 0.2 --random-erasing 0 --max-angle 4 --flip
         --optimizer AdamW --weight-decay 0.005 --lr 2e-5 --lr-fusion 2e-5 --lr-image-encoder 1e-6
         --lr-prompt-learner 3e-4 --lr-adapter 1e-4 --epochs 20 --batch-size 4 --milestones 10 15 --gamma 0.1 --amp fp16
         --grad-clip 1 --seed 42 --select-on test --test-annotation t""",

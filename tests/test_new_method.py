@@ -38,7 +38,7 @@ class PeakTask(ClassifierTask):
     has_texts = False
 
     def losses(self, out, batch, epoch):
-        return {"classification": self.classification(out.logits, batch["label"], epoch)}
+        return {"classification": self.classification(out.logits, batch, epoch)}
 
 
 class Peak(Method):

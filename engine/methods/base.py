@@ -201,7 +201,8 @@ class ClipTask:
             texts = self.fixed_texts or self.step_texts()
             if self.model.training and not self.texts_learn:
                 self.fixed_texts = texts
-        return self.model.head(*gather_features(self.group, batch, face, context), texts)
+        streams = gather_features(self.group, batch, face, context)
+        return self.model.head(*mix_features(batch, *streams), texts)
 
     def encode_frames(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
         """Return features (B, T, D) of each stream: stored ones, or those that the image tower computes from pixels."""
@@ -251,8 +252,23 @@ class ClassifierTask(ClipTask):
             else None
         )
 
-    def classification(self, logits: Tensor, label: Tensor, epoch: int, targets: Tensor | None = None) -> Tensor:
-        """Return the loss of a step; ``targets`` (B, C) replace the labels where clips have a distribution."""
+    def classification(
+        self, logits: Tensor, batch: dict[str, Any], epoch: int, targets: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of a step; ``targets`` (B, C) replace the labels where clips have a distribution.
+
+        With ``--mixup`` it is the loss for a clip's own target and that for its partner's, weighted by their shares.
+        The loss is linear in the target, so without margins and class weights this is the loss of the mixed target.
+        """
+        loss = self.label_loss(logits, batch["label"], epoch, targets)
+        if "partner" not in batch:
+            return loss
+        partner, share = batch["partner"], batch["share"]
+        theirs = self.label_loss(logits, batch["label"][partner], epoch, None if targets is None else targets[partner])
+        return share * loss + (1 - share) * theirs
+
+    def label_loss(self, logits: Tensor, label: Tensor, epoch: int, targets: Tensor | None = None) -> Tensor:
+        """Return the loss of logits (B, C) for one target of each clip."""
         return loss_functions.classification_loss(
             logits,
             label,
@@ -272,11 +288,30 @@ def gather_features(group: Group, batch: dict[str, Any], *streams: Tensor | None
     return tuple(None if stream is None else group.gather(stream[:count], total) for stream in streams)
 
 
+def mix_features(batch: dict[str, Any], *streams: Tensor | None) -> list[Tensor | None]:
+    """Return frame features (B, T, D) mixed with those of each clip's partner, if ``--mixup`` sampled partners.
+
+    Pixels could not be mixed: they may be on another process, and with cached features there are none.
+    """
+    if "partner" not in batch:
+        return list(streams)
+    partner, share = batch["partner"], batch["share"]
+    return [None if stream is None else share * stream + (1 - share) * stream[partner] for stream in streams]
+
+
 def numbered_classes(count: int) -> Classes:
     """Return classes without names."""
     return Classes(tuple(f"class {number}" for number in range(1, count + 1)), 0, {}, "")
 
 
+AUGMENTATION_PARTS = (
+    Part("colour jitter", dict.fromkeys("brightness contrast saturation hue".split(), 0.0)),
+    Part("greyscale", {"grayscale": 0.0}),
+    Part("random erasing", {"random_erasing": 0.0}),
+    Part("dropped frames", {"drop_frames": 0.0}),
+)
+MIXUP_PART = Part("mixup", {"mixup": 0.0})
+MASK_PART = Part("masked face", {"mask_face": 0.0})
 AVERAGE_PART = Part("moving average of the weights", {"ema": 0.0})
 LORA_PART = Part("LoRA", {"lora_rank": 0})
 CLASS_SIZE_PARTS = (

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from dataloader.classes import load_classes
 from engine.methods.base import (
+    AUGMENTATION_PARTS,
     AVERAGE_PART,
     CLASS_SIZE_PARTS,
     CLIP_OPTIONS,
     LORA_PART,
+    MASK_PART,
+    MIXUP_PART,
     POOL_PART,
     Adopted,
     ClassifierTask,
@@ -130,9 +133,8 @@ class PromptTask(ClassifierTask):
         return self.loss.mi_loss_weight + self.loss.dc_loss_weight > 0
 
     def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
-        loss, label = self.loss, batch["label"]
-        logits, targets = self.adjusted(out.logits, label), self.targets(out, batch, epoch)
-        terms = {"classification": self.classification(logits, label, epoch, targets)}
+        loss, targets = self.loss, self.targets(out, batch, epoch)
+        terms = {"classification": self.classification(out.logits, batch, epoch, targets)}
         if self.trains_soft_texts:
             soft, descriptive = out.texts.soft.mean(dim=1), out.texts.descriptive.mean(dim=1)  # (C, D) each
             mi = loss_functions.scheduled_weight(loss.mi_loss_weight, epoch, loss.mi_warmup, loss.mi_ramp)
@@ -140,6 +142,9 @@ class PromptTask(ClassifierTask):
             terms["mi"] = mi * loss_functions.mutual_information_loss(soft, descriptive)
             terms["dc"] = dc * loss_functions.decorrelation_loss(soft)
         return terms
+
+    def label_loss(self, logits: Tensor, label: Tensor, epoch: int, targets: Tensor | None = None) -> Tensor:
+        return super().label_loss(self.adjusted(logits, label), label, epoch, targets)
 
     def adjusted(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return the logits (B, C) of the loss: with the log priors, and with LDAM's margin off the true class."""
@@ -183,6 +188,9 @@ class ClipCaer(Method):
         AVERAGE_PART,
         *CLASS_SIZE_PARTS,
         *TARGET_PARTS,
+        *AUGMENTATION_PARTS,
+        MASK_PART,
+        MIXUP_PART,
         Part("context stream", {"streams": "face"}, lambda c: c.model.streams == "both"),
         Part("face stream", {"streams": "context", "adapter": "none"}, lambda c: c.model.streams == "both"),
     )

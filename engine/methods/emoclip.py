@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataloader.classes import load_classes
 from engine.methods.base import (
+    AUGMENTATION_PARTS,
     AVERAGE_PART,
     CLIP_OPTIONS,
     LORA_PART,
@@ -137,6 +138,7 @@ class EmoClip(Method):
         AVERAGE_PART,
         Part("weighted sampler", {"use_weighted_sampler": False}),
         Part("merged captions", {"merge_positives": False}, lambda c: c.loss.caption_source == "clip"),
+        *AUGMENTATION_PARTS,
     )
     published_options = defaults | {"downsample": 4, "swapped_heads": True}
     published = {

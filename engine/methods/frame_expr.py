@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.methods.base import ONE_STREAM, ClassifierTask, Method, State, options, torch, towers
+from engine.methods.base import (
+    AUGMENTATION_PARTS,
+    MIXUP_PART,
+    ONE_STREAM,
+    ClassifierTask,
+    Method,
+    State,
+    options,
+    torch,
+    towers,
+)
 from engine.options import TRAINING
 from engine.registry import register
 from utils.config import flag_of, written
@@ -38,7 +48,7 @@ class FrameTask(ClassifierTask):
     has_texts = False
 
     def losses(self, out: Output, batch: dict[str, Any], epoch: int) -> dict[str, Tensor]:
-        return {"expr": self.classification(out.logits, batch["label"], epoch)}
+        return {"expr": self.classification(out.logits, batch, epoch)}
 
 
 class FrameExpr(Method):
@@ -53,6 +63,7 @@ class FrameExpr(Method):
         "training", "clip lists", "class lists", "pixels", "frames", "rate steps", "class losses", "class weights",
         "frame step",
     })  # fmt: skip
+    parts = (*AUGMENTATION_PARTS, MIXUP_PART)
     split_by_fold = True
 
     def reads_lists(self, config: Config) -> bool:

@@ -1,5 +1,7 @@
 """Augmentation equals PIL called by hand, on crops and on squares, and samples what it should."""
 
+import colorsys
+
 import cv2
 import numpy as np
 import pytest
@@ -9,16 +11,18 @@ from scipy.stats import kstest
 
 from dataloader.transforms import (
     FULL_AREA,
+    NOWHERE,
     PLAIN,
     Augmentation,
     AugmentationLimits,
     augment_squares,
-    brighten,
+    black_out,
     cached_variants,
     enlarge_parts,
     interpolate_together,
     part_within,
     pixels_of,
+    recolor,
     sample_augmentation,
     sample_part,
     to_square,
@@ -26,6 +30,7 @@ from dataloader.transforms import (
     turn_by_torch,
     turn_steps,
 )
+from models.clip_backbone import import_torchvision
 
 SIZE = 96
 PART = (0.1, 0.2, 0.6, 0.9)  # pixels 5 to 30 of 50 and 14 to 63 of 70 of the picture below
@@ -49,6 +54,12 @@ def by_pil(image: Image.Image, angle=0.0, flip=False, factor=1.0, part=None, siz
     image = (image.crop(part) if part else image).resize((size, size), BILINEAR)
     image = image.transpose(MIRRORED) if flip else image
     return planes(ImageEnhance.Brightness(image).enhance(factor))
+
+
+def colored(image: Image.Image, **colors) -> np.ndarray:
+    """Return an image as ``recolor`` changes it."""
+    pixels = torch.from_numpy(planes(image).copy())
+    return recolor(pixels, **{name: torch.tensor(value) for name, value in colors.items()}).numpy()
 
 
 # crops
@@ -86,7 +97,60 @@ def test_a_part_has_whole_pixels_and_at_least_one():
 def test_brightness_is_pils(factor):
     every = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
     expected = np.asarray(ImageEnhance.Brightness(Image.fromarray(every)).enhance(factor))
-    assert np.array_equal(brighten(torch.from_numpy(every), torch.tensor(factor)), expected)
+    pixels = torch.from_numpy(every).permute(2, 0, 1)
+    assert np.array_equal(recolor(pixels, torch.tensor(factor)), expected.transpose(2, 0, 1))
+
+
+FACTORS = [0.0, 0.31, 0.999, 1.0, 1.37, 2.0]
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_contrast_and_saturation_are_pils(factor):
+    image = picture()
+    assert np.array_equal(colored(image, contrast=factor), planes(ImageEnhance.Contrast(image).enhance(factor)))
+    assert np.array_equal(colored(image, saturation=factor), planes(ImageEnhance.Color(image).enhance(factor)))
+    pale = image.point(lambda value: 200 + value // 8)
+    assert np.array_equal(colored(pale, contrast=factor), planes(ImageEnhance.Contrast(pale).enhance(factor)))
+
+
+def test_greyscale_is_pils():
+    assert np.array_equal(colored(picture(), grayscale=True), planes(picture().convert("L").convert("RGB")))
+    assert np.array_equal(colored(picture(), grayscale=False), planes(picture()))
+
+
+@pytest.mark.parametrize("shift", [-0.5, -0.2, 0.0, 0.013, 1 / 3, 0.5])
+def test_the_hue_moves_as_in_hsv(shift):
+    every = np.random.default_rng(1).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    every[0], every[1, :, :2], every[2, :, 0] = 77, 255, 0  # greys, and colours with equal channels
+    pixels, expected = every.reshape(-1, 3) / 255, []
+    for hue, saturation, value in (colorsys.rgb_to_hsv(*pixel) for pixel in pixels):
+        expected.append(colorsys.hsv_to_rgb((hue + shift) % 1, saturation, value))
+    moved = colored(Image.fromarray(every), hue=shift).transpose(1, 2, 0).reshape(-1, 3)
+    assert np.abs(moved - 255 * np.array(expected)).max() <= 0.501
+    import_torchvision()
+    from torchvision.transforms.functional import adjust_hue
+
+    theirs = adjust_hue(torch.from_numpy(every).permute(2, 0, 1), shift)
+    assert (torch.from_numpy(colored(Image.fromarray(every), hue=shift)).int() - theirs.int()).abs().max() <= 1
+
+
+def test_colours_change_in_a_fixed_order_after_the_turn_and_before_the_erasing():
+    sample = Augmentation(3.0, True, FULL_AREA, 1.4, 0.6, 1.8, grayscale=True, erased=PART)
+    image = Image.fromarray(by_pil(picture(), 3.0, True).transpose(1, 2, 0))
+    for enhancer, factor in ((ImageEnhance.Brightness, 1.4), (ImageEnhance.Contrast, 0.6), (ImageEnhance.Color, 1.8)):
+        image = enhancer(image).enhance(factor)
+    expected = planes(image.convert("L").convert("RGB")).copy()
+    expected[:, 13:58, 6:38] = 0  # 0.2 to 0.9 of 64 rows, 0.1 to 0.6 of 64 columns
+    assert np.array_equal(to_square(np.asarray(picture()), sample, 64), expected)
+
+
+def test_areas_are_black_in_their_clip_and_their_frames():
+    squares = torch.full((2, 3, 3, 8, 8), 9, dtype=torch.uint8)
+    areas = torch.tensor([[(1, 2, 4, 8), (0, 0, 0, 0), (7, 0, 8, 1)], [(0, 0, 8, 8)] * 3])
+    expected = squares.clone()
+    expected[0, 0, :, 2:8, 1:4] = expected[0, 2, :, 0, 7] = expected[1] = 0
+    assert torch.equal(black_out(squares, areas), expected)
+    assert torch.equal(black_out(squares, areas[:, :1])[1], expected[1])
 
 
 # samples
@@ -112,6 +176,52 @@ def test_limits_bound_angles_and_flips_and_leave_other_numbers_alone():
         assert wide.angle == pytest.approx(10 * plain.angle) and wide.flip == plain.flip
         assert still == Augmentation()
         assert (every.angle, every.flip) == (plain.angle, plain.flip)
+
+
+EVERY_LIMIT = AugmentationLimits(4, True, 0.3, 0.5, 0.5, 0.5, 0.2, 0.2, 0.4, 0.6)
+
+
+def test_colours_erasings_and_hidden_faces_fill_their_ranges():
+    rng = np.random.default_rng(0)
+    samples = [sample_augmentation(rng, EVERY_LIMIT) for _ in range(4000)]
+    for name, low, high in (("contrast", 0.5, 1.5), ("saturation", 0.5, 1.5), ("hue", -0.2, 0.2)):
+        values = np.array([getattr(sample, name) for sample in samples])
+        assert kstest((values - low) / (high - low), "uniform").pvalue > 0.01, name
+    for name, share in (("grayscale", 0.2), ("hides_face", 0.6)):
+        assert np.mean([getattr(sample, name) for sample in samples]) == pytest.approx(share, abs=0.03)
+    left, top, right, bottom = np.array([sample.erased for sample in samples]).T
+    width, height = right - left, bottom - top
+    is_erased = width > 0
+    assert is_erased.mean() == pytest.approx(0.4, abs=0.03) and min(left.min(), top.min()) >= 0
+    assert max(right.max(), bottom.max()) <= 1
+    width, height = width[is_erased], height[is_erased]
+    areas, aspects = width * height, width / height
+    assert 0.02 - 1e-9 <= areas.min() < 0.03 and 0.3 < areas.max() <= 0.33 + 1e-9
+    assert 0.3 - 1e-9 <= aspects.min() < 0.4 and 2.8 < aspects.max() <= 3.3 + 1e-9
+
+
+def test_one_sample_names_what_it_changes_and_its_limits_what_varies():
+    assert PLAIN.changes == [] and Augmentation(3.0, True, hue=0.1, hides_face=True).changes == ["hue", "hides_face"]
+    assert AugmentationLimits(9, False).varied == [] and AugmentationLimits(mask_face=0.1).varied == ["hides_face"]
+    assert EVERY_LIMIT.varied == [
+        "part", "brightness", "contrast", "saturation", "hue", "grayscale", "erased", "hides_face"
+    ]  # fmt: skip
+
+
+def test_the_variants_of_a_cache_are_sampled_for_every_clip_but_the_plain_one():
+    limits = AugmentationLimits(hue=0.2, grayscale=0.3)
+    first, second = (cached_variants(18, limits, clip) for clip in ("a", "b"))
+    assert first == cached_variants(18, limits, "a") and first[:5] == cached_variants(5, limits, "a")
+    assert first[0] == second[0] == PLAIN
+    turned = cached_variants(18)
+    for variants in (first, second):
+        assert [(v.angle, v.flip) for v in variants] == [(v.angle, v.flip) for v in turned]
+    hues = np.array([[v.hue for v in variants] for variants in (first, second)])[:, 1:]
+    assert len(set(hues.ravel())) == 34 and np.abs(hues).max() <= 0.2
+    grey = [v.grayscale for number in range(300) for v in cached_variants(6, limits, str(number))[1:]]
+    assert np.mean(grey) == pytest.approx(0.3, abs=0.04)
+    still = cached_variants(6, AugmentationLimits(0, False, hue=0.2), "a")
+    assert len(still) == 6 and still[0] == PLAIN and not any(v.flip or v.angle for v in still)
 
 
 def test_what_is_off_changes_no_other_number():
@@ -162,10 +272,12 @@ def test_near_the_whole_a_part_of_another_aspect_is_sampled_again_at_most_ten_ti
 
 def test_cached_variants_begin_plain_and_mirrored_keep_to_the_limits_and_do_not_repeat():
     plain, mirrored = Augmentation(0.0, False), Augmentation(0.0, True)
-    assert cached_variants(2) == [plain, mirrored] and cached_variants(1, 20.0) == [plain]
+    assert cached_variants(2) == [plain, mirrored] and cached_variants(1, AugmentationLimits(20)) == [plain]
     assert len(set(cached_variants(18))) == 18 and max(abs(v.angle) for v in cached_variants(18)) == 4.0
-    assert cached_variants(6, 0.0, True) == [plain, mirrored] and cached_variants(6, 0.0, False) == [plain]
-    assert cached_variants(18, 20.0, False) == [Augmentation(a) for a in (0, 15, -15, 5, -5, 20, -20, 10, -10)]
+    assert cached_variants(6, AugmentationLimits(0)) == [plain, mirrored]
+    assert cached_variants(6, AugmentationLimits(0, False)) == [plain]
+    angles = [0, 15, -15, 5, -5, 20, -20, 10, -10]
+    assert cached_variants(18, AugmentationLimits(20, False)) == [Augmentation(angle) for angle in angles]
 
 
 # squares
@@ -213,8 +325,8 @@ def test_torch_rotates_like_opencv(frames, largest):
 def test_squares_are_augmented_as_their_crops_would_be(part, flip):
     expected = by_pil(picture(64, 64), 2.5, flip, 1.2, [round(64 * share) for share in part]).astype(int)
     squares = torch.from_numpy(planes(picture(64, 64)).copy())[None, None].expand(1, 3, -1, -1, -1)
-    samples = torch.tensor([2.5]), torch.tensor([flip]), torch.tensor([part]).double(), torch.tensor([1.2])
-    augmented = augment_squares(squares, torch.ones(1, 3, 2), *samples)
+    samples = torch.tensor([2.5]), torch.tensor([flip]), torch.tensor([part]).double()
+    augmented = augment_squares(squares, torch.ones(1, 3, 2), *samples, brightness=torch.tensor([1.2]))
     assert augmented.dtype == torch.uint8 and augmented.shape == (1, 3, 3, 64, 64)
     assert (augmented == augmented[:, :1]).all()
     assert np.abs(augmented[0, 0].numpy() - expected).max() <= 2  # rounded once more, then 1.2 times as far
@@ -223,13 +335,23 @@ def test_squares_are_augmented_as_their_crops_would_be(part, flip):
 def test_every_clip_of_a_batch_has_its_own_augmentation():
     squares = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     parts = torch.tensor([PART, FULL_AREA, (0.5, 0.0, 1.0, 0.5)]).double()
-    samples = torch.tensor([1.0, 0.0, -3.0]), torch.tensor([True, False, True]), parts, torch.tensor([0.5, 1.0, 1.5])
-    together = augment_squares(squares, torch.ones(3, 2, 2), *samples)
+    samples = {
+        "angle": torch.tensor([1.0, 0.0, -3.0]),
+        "flip": torch.tensor([True, False, True]),
+        "part": parts,
+        "brightness": torch.tensor([0.5, 1.0, 1.5]),
+        "contrast": torch.tensor([1.5, 1.0, 0.7]),
+        "saturation": torch.tensor([1.4, 1.0, 0.2]),
+        "hue": torch.tensor([0.1, 0.0, -0.2]),
+        "grayscale": torch.tensor([False, False, True]),
+        "erased": torch.tensor([PART, NOWHERE, PART]),
+        "hides_face": torch.tensor([True, False, False]),
+        "face_areas": torch.tensor([(4, 6, 20, 20), (4, 6, 20, 20), (0, 0, 9, 9)])[:, None].expand(3, 2, 4),
+    }
+    together = augment_squares(squares, torch.ones(3, 2, 2), **samples)
     for clip in range(3):
-        single = augment_squares(
-            squares[clip][None], torch.ones(1, 2, 2), *(sample[clip : clip + 1] for sample in samples)
-        )
-        assert torch.equal(together[clip], single[0])
+        alone = {name: sample[clip : clip + 1] for name, sample in samples.items()}
+        assert torch.equal(together[clip], augment_squares(squares[clip][None], torch.ones(1, 2, 2), **alone)[0])
     assert torch.equal(together[1], squares[1])
 
 

@@ -1,10 +1,13 @@
 """``--augment``: augmentation by the device or from a pack, and how the flags reach loader and evaluation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dataloader import pack
 from dataloader.annotation import read_annotation
+from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views
 from dataloader.loader import build_loader, collate
@@ -17,11 +20,14 @@ from engine.device import to_device
 from engine.session import Session
 from tests.support.tiny import write_set
 from tests.support.tools import run_main
+from utils.errors import UserError
 
 VIEWS = Views(segments=4, size=96)  # no boxes: the face is the whole frame of 160 x 120
 CPU = torch.device("cpu")
-KEYS = ((0, 0, 0), (1, 5, 2), (7, 3, 1))
+BOXES = {"face": read_face_boxes, "body": read_body_boxes}
+KEYS = ((0, 0, 0), (1, 5, 2), (7, 3, 1), (2, 4, 3))
 PARTS = AugmentationLimits(random_crop=0.3, brightness=0.4)
+COLOURS = AugmentationLimits(4, True, 1.0, 0.4, 0.4, 0.4, 0.2, grayscale=0.4, random_erasing=0.5, mask_face=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +35,14 @@ def small(tmp_path_factory):
     root = tmp_path_factory.mktemp("small")
     flags = write_set(root, clips=10, persons=4, frames=6)
     return read_annotation("annotation/train.txt", str(root), load_classes("RAER")), flags
+
+
+@pytest.fixture(scope="module")
+def boxed(small):
+    """The clips, with views that have the boxes of faces and bodies."""
+    clips, flags = small
+    faces, bodies = (read(f"annotation/{kind}.json", flags["--root-dir"]) for kind, read in BOXES.items())
+    return clips, replace(VIEWS, face_boxes=faces, body_boxes=bodies)
 
 
 @pytest.mark.parametrize("limits", [AugmentationLimits(), PARTS])
@@ -40,7 +54,7 @@ def test_the_device_augments_like_the_worker(small, shared, limits):
     assert batch["angle"].abs().max() <= 4 and batch["angle"].dtype == torch.float64
     assert torch.equal(batch["angle"][:, 0], batch["angle"][:, 1]) == shared
     if limits is PARTS:
-        assert batch["part"].shape == (3, 2, 4) and batch["brightness"].shape == (3, 2)
+        assert batch["part"].shape == (4, 2, 4) and batch["brightness"].shape == (4, 2)
         assert torch.equal(batch["part"][:, 0], batch["part"][:, 1]) == shared
     moved = to_device(batch, CPU, "none")
     assert not {"angle", "flip", "part", "brightness", "face_sizes"} & set(moved)
@@ -54,13 +68,95 @@ def test_the_device_augments_like_the_worker(small, shared, limits):
         assert face.abs().mean() < 0.7 * unturned or (limits is not PARTS and unturned < 2)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_context_has_the_same_colours_erasings_and_hidden_faces_on_the_device(boxed, shared):
+    chance = {"training": True, "seed": 3, "shared_augmentation": shared, "limits": COLOURS}
+    worker, device = ClipDataset(*boxed, **chance), ClipDataset(*boxed, augment="device", **chance)
+    batch = collate([device[key] for key in KEYS])
+    for name in ("contrast", "hue", "grayscale", "erased", "hides_face"):
+        is_equal = torch.equal(batch[name][:, 0], batch[name][:, 1])
+        assert is_equal == shared, name
+        assert batch[name].any(), name
+    moved = to_device(batch, CPU, "none")
+    for row, key in enumerate(KEYS):
+        assert torch.equal((moved["context"][row] * 255).round().byte(), worker[key]["context"])
+        face = (moved["face"][row] * 255).round() - worker[key]["face"].float()
+        assert face.abs().mean() < 12  # rotated after it became a square
+
+
+@pytest.mark.parametrize("streams", ["both", "context"])
+def test_a_hidden_face_is_black_in_the_context_and_all_else_stays(boxed, streams):
+    clips, views = boxed
+    limits = AugmentationLimits(0, False, mask_face=1)
+    views = replace(views, streams=streams)
+    views = replace(views, segments=6)  # every frame of a clip
+    plain = ClipDataset(clips, views)[0, 0, 2]
+    masked = ClipDataset(clips, views, training=True, limits=limits)[0, 0, 2]
+    # the face is 60 to 100 by 20 to 60, with a margin of 20 pixels; the context is 30 to 130 by 10 to 110, at 96 %
+    expected = plain["context"].clone()
+    expected[..., :68, 9:87] = 0
+    assert torch.equal(masked["context"], expected) and not torch.equal(expected, plain["context"])
+    assert ("face" in masked) == (streams == "both")
+    assert streams == "context" or torch.equal(masked["face"], plain["face"])
+
+
+def test_a_frame_without_a_box_hides_nothing(boxed):
+    clips, views = boxed
+    limits = AugmentationLimits(0, False, mask_face=1)
+    unboxed = replace(views, face_boxes={}, segments=6)
+    dataset = ClipDataset(clips, unboxed, training=True, limits=limits)
+    assert torch.equal(dataset[0, 0, 1]["context"], ClipDataset(clips, unboxed)[0, 0, 1]["context"])
+
+
+def make_pack(flags, folder, *boxes):
+    names = ["--root-dir", "--train-annotation", *boxes]
+    size = ["--image-size", "96", "--format", "raw", "--workers", "0"]
+    words = [word for name in names for word in (name, flags[name])]
+    assert pack.main(["--out", str(folder), *words, *size]) == 0
+    return str(folder)
+
+
+def test_a_pack_hides_faces_and_changes_colours_like_frames(boxed, small, tmp_path):
+    clips, views = boxed
+    folder = make_pack(small[1], tmp_path / "pack", "--bounding-box-face", "--bounding-box-body")
+    chance = {"training": True, "seed": 3, "limits": COLOURS, "dropped_frames": 0.5}
+    packed, worker = ClipDataset(clips, views, Pack(folder), **chance), ClipDataset(clips, views, **chance)
+    assert Pack(folder).check(clips, views, hides_faces=True) == 0
+    for key in KEYS:
+        assert torch.equal(packed[key]["context"], worker[key]["context"])
+    other = replace(views, streams="context", face_boxes={})
+    assert Pack(folder).check(clips, other) == 0
+    with pytest.raises(UserError, match="face boxes of .* have changed"):
+        Pack(folder).check(clips, other, hides_faces=True)
+    older = Pack(folder)
+    for entry in older.clips.values():
+        del entry["face_areas"]
+    with pytest.raises(UserError, match=r"older version.*--mask-face.*make the pack again"):
+        older.check(clips, views, hides_faces=True)
+    assert torch.equal(ClipDataset(clips, views, older)[0, 0, 0]["face"], ClipDataset(clips, views)[0, 0, 0]["face"])
+
+
+def test_both_streams_of_a_clip_lose_the_same_frames_and_no_other_number_changes(boxed):
+    clips, views = boxed
+    chance = {"training": True, "seed": 5, "augment": "device", "shared_augmentation": False}
+    whole, cut = ClipDataset(clips, views, **chance), ClipDataset(clips, views, dropped_frames=0.5, **chance)
+    repeats = 0
+    for position in range(8):
+        full, short = whole[1, position, position % 4], cut[1, position, position % 4]
+        assert torch.equal(full["angle"], short["angle"]) and torch.equal(full["flip"], short["flip"])
+        for stream in ("face", "context"):
+            lost = [bool((short[stream][t] != full[stream][t]).any()) for t in range(4)]
+            assert not lost[0] and all(torch.equal(short[stream][t], short[stream][t - 1]) for t in range(4) if lost[t])
+        repeats += sum(lost)
+        face = [bool((short["face"][t] != full["face"][t]).any()) for t in range(4)]
+        assert face == lost  # of the context
+    assert 4 <= repeats <= 20  # of 24
+
+
 def test_a_pack_augments_like_the_device(small, tmp_path):
     clips, flags = small
-    lists = ["--root-dir", flags["--root-dir"], "--train-annotation", flags["--train-annotation"]]
-    size = ["--image-size", "96", "--format", "raw", "--workers", "0"]
-    assert pack.main(["--out", str(tmp_path / "pack"), *lists, *size]) == 0
     chance = {"training": True, "seed": 3, "limits": PARTS}
-    packed = ClipDataset(clips, VIEWS, Pack(str(tmp_path / "pack")), **chance)
+    packed = ClipDataset(clips, VIEWS, Pack(make_pack(flags, tmp_path / "pack")), **chance)
     device = ClipDataset(clips, VIEWS, augment="device", **chance)
     for key in KEYS:
         moved = to_device(collate([device[key]]), CPU, "none")

@@ -26,7 +26,7 @@ TWO_STREAMS = [
     "--streams both", "--streams context", "--adapter residual", "--adapter published", "--adapter-ratio 0.3",
     "--slerp-weight 0.5", "--iec-text soft", "--lr-adapter 0.1", "--lr-fusion 0.1", "--mi-loss-weight 0.5",
     "--lambda_mi 0.5", "--mi-warmup 3", "--mi-ramp 3", "--dc-loss-weight 0.1", "--dc-warmup 2", "--dc-ramp 2",
-    "--adapter-dropout 0.5",
+    "--adapter-dropout 0.5", "--mask-face 0.5",
 ]  # fmt: skip
 CAPTIONS = [
     "--captions FILE", "--caption-source class", "--no-merge-positives", "--leave-out Fatigue", "--leave-out all",
@@ -38,6 +38,7 @@ PROMPTS = [
     "--lr-prompt-learner 0.1", "--class-balanced-loss", "--logit-adj", "--logit-adj-tau 0.5", "--label-smoothing 0.1",
     "--focal-gamma 2", "--temperature 0.5", "--ldam cosine", "--ldam-margin 0.3", "--class-beta 0.9", "--drw-epoch 3",
     "--smoothing-weights published", "--semantic-labels 0.1", "--semantic-warmup 5", "--votes v.csv",
+    "--mixup 0.2",
 ]  # fmt: skip
 MEANINGLESS = [("clip-caer", words) for words in CAPTIONS]
 MEANINGLESS += [("dfer-clip", words) for words in TWO_STREAMS + CAPTIONS]
@@ -45,6 +46,7 @@ MEANINGLESS += [("emoclip", words) for words in TWO_STREAMS + PROMPTS]
 MEANINGLESS += [(model, "--temporal-pool mean") for model in ("frame-expr", "sequence")]
 MEANINGLESS += [("frame-expr", words) for words in ("--ldam cosine", "--semantic-labels 0.1", "--votes v.csv")]
 MEANINGLESS += [("sequence", words) for words in ("--class-beta 0.9", "--drw-epoch 3", "--ldam cosine")]
+MEANINGLESS += [("sequence", words) for words in ("--hue 0.1", "--drop-frames 0.1", "--mixup 0.2")]
 REGRESSION = "--task regression --targets t.csv --init-from best.pt"
 ACCEPTED = [
     # flags that repeat the default
@@ -55,6 +57,15 @@ ACCEPTED = [
     ("dfer-clip", "--no-finetune-visual --merge-positives"),
     # flags that have an effect
     ("dfer-clip", "--label-smoothing 0.1 --logit-adj --focal-gamma 2 --no-tune-prompts --class-token-position front"),
+    ("dfer-clip", "--contrast 0.5 --saturation 0.5 --hue 0.2 --grayscale 0.2 --random-erasing 0.2 --drop-frames 0.2"),
+    ("emoclip", "--hue 0.2 --random-erasing 0.2 --drop-frames 0.2"),
+    ("frame-expr", "--hue 0.2 --grayscale 0.2 --mixup 0.2"),
+    (
+        "clip-caer",
+        "--mixup 0.2 --ldam cosine --class-balanced-loss --drw-epoch 3 --cache-features --lr-image-encoder 0",
+    ),
+    ("clip-caer", "--mask-face 0.5 --bounding-box-face face.json"),
+    ("clip-caer", "--hue 0.2 --random-crop 0.5 --brightness 0.2 --cache-features --lr-image-encoder 0"),
     ("dfer-clip", "--ldam cosine --class-balanced-loss --class-beta 0.99 --drw-epoch 3 --temporal-pool mean"),
     ("frame-expr", "--class-balanced-loss --class-beta 0.99 --drw-epoch 3"),
     ("emoclip", "--use-weighted-sampler --leave-out Fatigue --captions c.json --swapped-heads --no-merge-positives"),
@@ -63,7 +74,7 @@ ACCEPTED = [
 ]
 NOT_READ_BY_REGRESSION = [
     "--train-annotation t.txt", "--normalize none", "--num-segments 8", "--cache-features", "--grad-clip 1",
-    "--pack p", "--select-on val", "--finetune-visual",
+    "--grayscale 0.2", "--drop-frames 0.2", "--pack p", "--select-on val", "--finetune-visual",
 ]  # fmt: skip
 
 

@@ -1,11 +1,27 @@
-"""``--corrupt``: what each corruption does to pixels, and the table of scores."""
+"""``--corrupt``: what each corruption does to pixels, and the table of scores. ``--test-views``: the same of views."""
+
+import csv
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import recall_score
 
+from dataloader.annotation import read_annotation
+from dataloader.boxes import read_body_boxes, read_face_boxes
+from dataloader.classes import load_classes
+from dataloader.clips import ClipDataset, Views
+from engine.checkpoints import open_checkpoint, rebuild
+from engine.clip_predict import enlarged, mirrored
+from engine.device import to_pixels
+from engine.methods.clip_caer import PromptTask
 from engine.robustness import LEVELS, corrupt
-from tests.support.tools import error_of, run_main
+from tests.support.tools import error_of, run_main, run_ok
+
+BOXES = {"face": read_face_boxes, "body": read_body_boxes}
 
 T, S = 16, 64
 
@@ -88,3 +104,114 @@ def test_an_evaluation_scores_every_kind_at_three_strengths(trained, tmp_path):
 def test_unknown_kinds_of_corruption_are_refused(trained, flags, part, capsys):
     words = ["--mode", "eval", "--eval-checkpoint", str(trained.folder / "best.pt"), *flags.split()]
     assert part in error_of(words, capsys)
+
+
+# --test-views
+
+
+EVAL = "--mode eval --workers 0 --device cpu".split()
+
+
+def test_views_of_a_batch_are_its_mirror_and_its_enlarged_middle():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 1, 3, 80, 80), dtype=np.uint8)
+    batch = {"face": torch.from_numpy(pixels), "label": torch.zeros(2), "id": ["a", "b"]}
+    assert np.array_equal(mirrored(batch)["face"], pixels[..., ::-1])
+    for scale, box in ((0.9, (4, 4, 76, 76)), (0.8, (8, 8, 72, 72))):
+        image = Image.fromarray(pixels[1, 0].transpose(1, 2, 0)).crop(box).resize((80, 80), Image.Resampling.BILINEAR)
+        middle = enlarged(batch, scale)["face"][1, 0].numpy().transpose(1, 2, 0)
+        assert np.abs(middle.astype(int) - np.asarray(image)).max() <= 1
+    assert "context" not in mirrored(batch) | enlarged(batch, 0.8)
+
+
+def view_rows(run):
+    return {row["view"]: row for row in run.metrics["test_views"]}
+
+
+@pytest.fixture(scope="module")
+def viewed(trained, tmp_path_factory):
+    """An evaluation without other views and one with all of them."""
+    words, folder = [*EVAL, "--eval-checkpoint", str(trained.folder / "best.pt")], tmp_path_factory.mktemp("views")
+    plain = run_ok([*words, "--ci", "clips"], folder / "plain")
+    return plain, run_ok([*words, "--ci", "clips", "--test-views", "flip", "scales", "offsets"], folder / "views")
+
+
+def test_other_views_are_printed_beside_the_single_view_and_replace_nothing(viewed):
+    plain, run = viewed
+    assert (run.folder / "predictions.csv").read_bytes() == (plain.folder / "predictions.csv").read_bytes()
+    scores = dict(run.metrics)
+    rows = {row["view"]: row for row in scores.pop("test_views")}
+    assert scores == plain.metrics
+    assert list(rows) == [
+        "single view", "mirrored", "middle 90%", "middle 80%", "frames 25%", "frames 75%", "mean of all"
+    ]  # fmt: skip
+    assert rows["single view"]["uar"] == scores["uar"] and rows["mean of all"]["interval"] is not None
+    line = next(line for line in run.out.splitlines() if line.startswith("mean of all"))
+    assert line.split()[3:6] == [f"{rows['mean of all'][name]:.2f}" for name in ("uar", "war", "macro_f1")]
+
+
+def test_the_mean_is_that_of_the_probabilities_of_all_views(viewed, trained):
+    _, config, task, dataset = model_and_clips(trained)
+    sums, labels = torch.zeros(len(dataset.clips), 5, dtype=torch.float64), []
+    for view in ("plain", "mirror", 0.9, 0.8, 0.25, 0.75):
+        offset = view if view in (0.25, 0.75) else 0.5
+        clips = ClipDataset(dataset.clips, replace(dataset.views, offset=offset))
+        for number in range(len(clips)):
+            item, pixels = clips[0, 0, number], {}
+            for stream in ("face", "context"):
+                frames = item[stream]
+                if view in (0.9, 0.8):
+                    edge = round(32 * (1 - view))
+                    images = [Image.fromarray(f.numpy().transpose(1, 2, 0)) for f in frames]
+                    images = [i.crop((edge, edge, 64 - edge, 64 - edge)).resize((64, 64), 2) for i in images]
+                    frames = torch.from_numpy(np.stack([np.asarray(image).transpose(2, 0, 1) for image in images]))
+                frames = frames.flip(-1) if view == "mirror" else frames
+                pixels[stream] = to_pixels(frames, config.data.normalize)[None]
+            with torch.no_grad():
+                logits = task.forward(pixels).logits[0].double()
+            sums[number] += logits.softmax(dim=0)
+            labels += [item["label"]] if view == "plain" else []
+    mean, run = (sums / 6).numpy(), viewed[1]
+    with open(run.folder / "predictions_views.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    probabilities = np.array([[float(row[f"prob_{name}"]) for name in task.names] for row in rows])
+    assert np.abs(probabilities - mean).max() < 0.01  # enlarged pixels may be rounded differently
+    logits = np.array([[float(row[f"logit_{name}"]) for name in task.names] for row in rows])
+    assert np.allclose(np.exp(logits), probabilities, atol=1e-6)
+    recalls = recall_score(labels, probabilities.argmax(axis=1), average=None)
+    assert view_rows(run)["mean of all"]["uar"] == pytest.approx(100 * recalls.mean())
+
+
+def model_and_clips(trained):
+    """The model of a run, ready for evaluation, and its test clips with the views of the run."""
+    opened = open_checkpoint(trained.folder / "best.pt", {})
+    config, model = opened.config, rebuild(opened.content, opened.config).eval()
+    data, classes = config.data, load_classes("RAER")
+    faces, bodies = (read(f"annotation/{kind}.json", data.root_dir) for kind, read in BOXES.items())
+    settings = {"segments": data.num_segments, "size": data.image_size, "root": data.root_dir}
+    views = Views(**settings, face_boxes=faces, body_boxes=bodies)
+    clips = read_annotation("annotation/test.txt", data.root_dir, classes)
+    return opened, config, PromptTask(model, classes.names, config.loss), ClipDataset(clips, views)
+
+
+def test_a_training_scores_the_views_of_its_test_clips_from_pixels(small_flags, tmp_path):
+    words = "--epochs 1 --milestones --lr-image-encoder 0 --cache-features --test-views flip offsets --ci off"
+    run = run_ok([*small_flags, *words.split(), "--cache-dir", str(tmp_path / "cache")], tmp_path / "run")
+    again = [*EVAL, "--eval-checkpoint", str(run.folder / "best.pt"), "--test-views", "flip", "offsets", "--ci", "off"]
+    same = run_ok(again, tmp_path / "same")
+    assert list(view_rows(run)) == ["single view", "mirrored", "frames 25%", "frames 75%", "mean of all"]
+    assert same.metrics["test_views"] == run.metrics["test_views"]
+    name = "predictions_views.csv"
+    assert (same.folder / name).read_bytes() == (run.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--test-views zoom", "--test-views|flip"),
+        ("--mode cache --test-views flip", "--test-views belongs to --mode train"),
+        ("--model sequence --test-views flip", "--test-views flip is not used by --model sequence"),
+    ],
+)
+def test_other_views_are_refused_where_they_mean_nothing(words, message, capsys):
+    error = error_of(words.split(), capsys)
+    assert all(part in error for part in message.split("|"))

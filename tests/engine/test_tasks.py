@@ -1,10 +1,13 @@
 """The losses of a task: their terms and weights, and that predictions are never adjusted."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import beta, kstest
 
 from engine.methods.clip_caer import PromptTask
+from engine.step import with_partners
 from tests.support.tools import configure, make_task, random_batch
 from utils.errors import UserError
 
@@ -80,22 +83,74 @@ def smoothed_as_in_the_fork(logits, label):
     return F.cross_entropy(logits, torch.stack(rows))
 
 
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({}, plain),
-        ({"logit_adj": True, "logit_adj_tau": 0.5}, adjusted),
-        ({"class_balanced_loss": True, "label_smoothing": 0.1}, balanced_and_smoothed),
-        ({"ldam": "cosine", "ldam_margin": 0.3, "temperature": 0.05}, ldam_of_cosines),
-        ({"ldam": "published", "ldam_margin": 0.3}, ldam_of_logits),
-        ({"class_balanced_loss": True, "class_beta": 0.9}, effective),
-        ({"label_smoothing": 0.05, "smoothing_weights": "published"}, smoothed_as_in_the_fork),
-    ],
-)
+CORRECTIONS = [
+    ({}, plain),
+    ({"logit_adj": True, "logit_adj_tau": 0.5}, adjusted),
+    ({"class_balanced_loss": True, "label_smoothing": 0.1}, balanced_and_smoothed),
+    ({"ldam": "cosine", "ldam_margin": 0.3, "temperature": 0.05}, ldam_of_cosines),
+    ({"ldam": "published", "ldam_margin": 0.3}, ldam_of_logits),
+    ({"class_balanced_loss": True, "class_beta": 0.9}, effective),
+    ({"label_smoothing": 0.05, "smoothing_weights": "published"}, smoothed_as_in_the_fork),
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), CORRECTIONS)
 def test_corrections_for_class_sizes_are_in_the_loss_and_not_in_predictions(settings, expected):
     task, batch, out, losses = out_and_losses(**settings)
     assert losses["classification"].item() == pytest.approx(expected(out.logits, batch["label"]).item(), rel=1e-5)
     assert torch.equal(task.predictions(out), out.logits)
+
+
+PARTNERS, SHARE = torch.tensor([3, 1, 4, 0, 2]), 0.7
+
+
+@pytest.mark.parametrize(("settings", "expected"), CORRECTIONS)
+def test_mixup_mixes_frame_features_and_losses_by_one_share(settings, expected):
+    task, batch = make_task(mixup=0.2, **settings), random_batch(B=5)
+    for module in task.model.train().modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    face, context = task.encode_frames(batch)
+    mixed = [0.7 * stream + 0.3 * torch.stack([stream[row] for row in (3, 1, 4, 0, 2)]) for stream in (face, context)]
+    logits = task.model.head(*mixed, task.step_texts()).logits
+    batch |= {"partner": PARTNERS, "share": SHARE}
+    out = task.forward(batch)
+    assert torch.allclose(out.logits, logits, atol=1e-5)
+    loss = task.losses(out, batch, 9)["classification"].item()
+    label, theirs = batch["label"], batch["label"][PARTNERS]
+    assert loss == pytest.approx(0.7 * expected(logits, label).item() + 0.3 * expected(logits, theirs).item(), rel=1e-4)
+    if expected is plain:
+        target = 0.7 * F.one_hot(label, 5).float() + 0.3 * F.one_hot(theirs, 5)
+        assert loss == pytest.approx(F.cross_entropy(logits, target).item(), rel=1e-5)
+        mi = out_and_losses(**settings)[3]["mi"]
+        assert task.losses(out, batch, 0)["mi"].item() == pytest.approx(mi.item(), rel=1e-5)  # texts are not mixed
+
+
+def test_mixup_mixes_votes():
+    task, batch = make_task(mixup=0.2), random_batch(B=5)
+    task.votes = torch.rand(5, 5, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
+    task.row_of = {str(number): number for number in range(5)}
+    task.model.train()
+    batch |= {"partner": PARTNERS, "share": SHARE}
+    out = task.forward(batch)
+    expected = F.cross_entropy(out.logits, 0.7 * task.votes + 0.3 * task.votes[PARTNERS])
+    assert task.losses(out, batch, 0)["classification"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_partners_and_shares_are_a_function_of_seed_epoch_and_step():
+    batch = {"label": torch.zeros(6, dtype=torch.int64)}
+    samples = {key: with_partners(batch, 0.4, *key) for key in ((1, 2, 3), (1, 2, 4), (1, 3, 3), (2, 2, 3))}
+    again = with_partners(batch, 0.4, 1, 2, 3)
+    assert again["share"] == samples[1, 2, 3]["share"]
+    assert torch.equal(again["partner"], samples[1, 2, 3]["partner"])
+    assert len({sample["share"] for sample in samples.values()}) == 4
+    many = [with_partners(batch, 0.4, 0, 0, step) for step in range(3000)]
+    shares = np.array([sample["share"] for sample in many])
+    assert kstest(shares, lambda x: beta.cdf(x, 0.4, 0.4) - beta.cdf(1 - x, 0.4, 0.4)).pvalue > 0.01
+    partners = np.stack([sample["partner"].numpy() for sample in many])
+    assert (np.sort(partners, axis=1) == np.arange(6)).all()
+    counts = np.array([np.bincount(column, minlength=6) for column in partners.T])
+    assert np.abs(counts / 3000 - 1 / 6).max() < 0.03
 
 
 def test_class_weights_begin_after_the_first_epochs():

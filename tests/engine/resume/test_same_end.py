@@ -77,6 +77,7 @@ def test_a_run_stopped_by_a_signal_prints_how_to_continue_and_ends_equal(flags, 
     [
         (EPOCH + 3, ("--optimizer", "SGD", "--grad-clip", "0.5")),
         (EPOCH + 4, ("--use-weighted-sampler", "--save-every-minutes", "0")),
+        (EPOCH + 3, ("--mixup", "0.5", "--hue", "0.2", "--random-erasing", "0.5", "--drop-frames", "0.5")),
         (EPOCH * 2 - 1, LAST),
         (EPOCH * EPOCHS, LAST),
         (EPOCH + 3, (*LORA, "--grad-checkpointing")),
@@ -95,7 +96,7 @@ def test_other_options_end_equal(flags, uninterrupted_with, tmp_path, batch, ext
 @pytest.mark.parametrize("batch", [EPOCH + 3, STEPS + 2])
 def test_cached_features_end_equal(flags, uninterrupted_with, tmp_path_factory, tmp_path, batch):
     cache = str(tmp_path_factory.getbasetemp() / "cache")
-    extra = ("--cache-features", "--lr-image-encoder", "0", "--cache-dir", cache)
+    extra = ("--cache-features", "--lr-image-encoder", "0", "--cache-dir", cache, "--mixup", "0.5", "--hue", "0.2")
     assert interrupt(flags, tmp_path / "run", signal.SIGTERM, batch, *extra).status == 143
     assert "image_encoder" in read(tmp_path / "run/last.pt")["left_out"]
     assert_resumes(tmp_path / "run", uninterrupted_with(*extra))
