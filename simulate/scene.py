@@ -165,6 +165,7 @@ class Scene:
         reach = np.array([(dx, dy) for dx in (-10, 10) for dy in (-10, 10)])
         joints = [joint + reach for arm in figure.arms for joint in (arm.shoulder, arm.elbow, arm.hand)]
         body = np.vstack([figure.head.flat([(-1.1, -1.1), (1.1, -1.1)]), *joints, *held_outlines])
+        canvas.paint()
         image = self.camera.expose(large, self.light, rng)
         return image, self._box_around(figure.head.outline()), self._box_around(body)
 
