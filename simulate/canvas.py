@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import accumulate, groupby
-from operator import itemgetter
-from typing import NamedTuple
+from itertools import accumulate
 
 import cv2
 import numpy as np
 
 Colour = tuple[int, int, int]
 Points = np.ndarray | list
+Style = tuple[str, Colour, float]  # fill, stroke, loop (a closed stroke) or disc; width of a stroke, radius of a disc
 
 FRACTION_BITS = 4  # of fixed-point coordinates for OpenCV
 TURN = np.linspace(0, 2 * np.pi, 28, endpoint=False)
@@ -70,14 +69,6 @@ def curve(points: Points) -> np.ndarray:
     return ((smooth + (3 * p1 - p0 - 3 * p2 + p3) * STEPS**3) / 2).reshape(-1, 2)
 
 
-class Style(NamedTuple):
-    """How the points of one shape are drawn."""
-
-    kind: str  # fill, stroke, loop (a closed stroke) or disc
-    colour: Colour
-    width: float = 0.0  # of a stroke, or the radius of a disc
-
-
 class Sketch:
     """Shapes in the order in which they are drawn.
 
@@ -90,17 +81,17 @@ class Sketch:
 
     def fill(self, points: Points, colour: Colour, edge: Colour | None = None, width: float = 0.8) -> None:
         """Add a filled polygon, and its outline in the colour ``edge``."""
-        self._add(points, Style("fill", colour))
+        self._add(points, ("fill", colour, 0.0))
         if edge is not None:
             self.stroke(points, edge, width, closed=True)
 
     def stroke(self, points: Points, colour: Colour, width: float, closed: bool = False) -> None:
         """Add a line with round ends and joints."""
-        self._add(points, Style("loop" if closed else "stroke", colour, width))
+        self._add(points, ("loop" if closed else "stroke", colour, width))
 
     def disc(self, centre: tuple[float, float] | np.ndarray, radius: float, colour: Colour) -> None:
         """Add a filled circle."""
-        self._add([centre], Style("disc", colour, radius))
+        self._add([centre], ("disc", colour, radius))
 
     def _add(self, points: Points, style: Style) -> None:
         self.points.append(np.asarray(points, dtype=float))
@@ -129,19 +120,36 @@ class Canvas(Sketch):
 
     def paint(self) -> None:
         """Draw all shapes on the image and forget them."""
+        if not self.points:
+            return
         pixels = (np.concatenate(self.points) @ self.linear + self.offset).astype(np.int32)
-        shapes = zip(self.styles, split(pixels, self.points), strict=True)
-        for style, group in groupby(shapes, key=itemgetter(0)):
-            outlines = [points for _, points in group]
-            if style.kind == "fill":  # one at a time, because OpenCV leaves out what two of them share
-                for points in outlines:
-                    cv2.fillPoly(self.image, [points], style.colour, cv2.LINE_8, FRACTION_BITS)
-            elif style.kind == "disc":
-                size = int(style.width * self.scale * (1 << FRACTION_BITS))
-                for points in outlines:
-                    cv2.circle(self.image, points[0].tolist(), size, style.colour, -1, cv2.LINE_8, FRACTION_BITS)
+        for (kind, colour, width), points in zip(self.styles, split(pixels, self.points), strict=True):
+            if kind == "fill":
+                cv2.fillPoly(self.image, [points], colour, cv2.LINE_8, FRACTION_BITS)
+            elif kind == "disc":
+                size = int(width * self.scale * (1 << FRACTION_BITS))
+                cv2.circle(self.image, points[0].tolist(), size, colour, -1, cv2.LINE_8, FRACTION_BITS)
             else:
-                thickness, closed = max(1, round(style.width * self.scale)), style.kind == "loop"
-                cv2.polylines(self.image, outlines, closed, style.colour, thickness, cv2.LINE_8, FRACTION_BITS)
+                thickness = max(1, round(width * self.scale))
+                cv2.polylines(self.image, [points], kind == "loop", colour, thickness, cv2.LINE_8, FRACTION_BITS)
         self.points.clear()
         self.styles.clear()
+
+
+class Layer:
+    """What the shapes on a canvas cover, to be pasted into other images.
+
+    The image of the canvas has a fourth channel of 255, into which every shape writes 0.
+    """
+
+    def __init__(self, canvas: Canvas) -> None:
+        canvas.paint()
+        covered = cv2.compare(canvas.image[..., 3], 0, cv2.CMP_EQ)
+        x, y, width, height = cv2.boundingRect(covered)
+        self.area = slice(y, y + height), slice(x, x + width)
+        self.mask = covered[self.area].copy()
+        self.pixels = cv2.cvtColor(canvas.image[self.area], cv2.COLOR_RGBA2RGB)
+
+    def paste(self, image: np.ndarray) -> None:
+        """Paste it into an image of the size of the canvas."""
+        cv2.copyTo(self.pixels, self.mask, image[self.area])

@@ -1,5 +1,7 @@
 """The body: torso, neck, and two arms whose hands rest, write, type, hold things or touch the face."""
 
+import math
+
 import numpy as np
 
 from simulate.canvas import CIRCLE, Canvas, Colour, Sketch, curve, mix, shade
@@ -32,12 +34,12 @@ class Figure:
     def __init__(self, identity: Identity, outfit: Outfit, moment: Moment) -> None:
         self.identity, self.outfit, self.moment = identity, outfit, moment
         self.neck = np.array((MIDDLE + 8 * moment.lean, 134 + 10 * moment.slump + 3 * moment.forward))
-        across = 6 * moment.lean + 26 * np.sin(np.radians(moment.roll))
+        across = 6 * moment.lean + 26 * math.sin(math.radians(moment.roll))
         centre = self.neck + np.array((across, -50 + 4 * moment.slump + 0.22 * moment.pitch))
         self.head = Head(identity, moment, centre, 1 + 0.05 * moment.forward)
-        x = np.array((-1, 1)) * ((50 - 3 * moment.slump) * identity.build)
-        drop = np.array((-moment.lean, moment.lean)) * 3
-        self.shoulders = np.stack([self.neck[0] + x, self.neck[1] + 16 + 2 * moment.slump + drop], 1)  # left, right
+        (x, y), reach, drop = self.neck.tolist(), (50 - 3 * moment.slump) * identity.build, 3 * moment.lean
+        y += 16 + 2 * moment.slump
+        self.shoulders = np.array([(x - reach, y - drop), (x + reach, y + drop)])  # left, right
         self.arms = [Arm(name, moment, self.head, self.shoulders[i]) for i, name in enumerate(("left", "right"))]
 
 

@@ -1,5 +1,7 @@
 """The head: an egg with features on an ellipsoid, so that turning and nodding shift them as on a real head."""
 
+import math
+
 import numpy as np
 
 from simulate.canvas import CIRCLE, Canvas, Points, Sketch, curve, join, mix, shade, turning
@@ -16,6 +18,7 @@ ARCH = 1 - SPAN**2
 BULGE = np.sqrt(np.clip(ARCH, 0, 1))
 EYE_HALF = np.array((0.215, 0.165))  # half width and height
 SIDES = -1, 1  # the left and the right one in the picture
+EYE_CENTRES = np.array([(-EYE_X, EYE_Y), (EYE_X, EYE_Y)])
 HAIRLINES = {  # on the unit head, from the left temple to the right one
     "short": (
         (-0.93, -0.05), (-0.84, -0.30), (-0.62, -0.52), (-0.25, -0.60),
@@ -41,6 +44,8 @@ FOLD, BAG = join(SPAN * 0.9, -0.95 * ARCH - 0.1), join(SPAN * 0.8, ARCH * 0.45 +
 BROW = np.linspace(0, 1, 6)  # from the inner to the outer end
 BROW_ARCH, BROW_INNER = 0.07 * np.sin(np.pi * (0.15 + 0.8 * BROW)), (1 - BROW) ** 1.5
 LENSES = {"round": CIRCLE * (0.285, 0.225), "square": np.sign(CIRCLE) * np.abs(CIRCLE) ** 0.5 * (0.28, 0.205)}
+IRIS, PUPIL = (CIRCLE * (radius * 0.74, radius) for radius in (0.66, 0.34))  # of an eye
+BLUSH, EAR = CIRCLE * (0.15, 0.10), CIRCLE * (0.15, 0.2)
 CROWN = ((-1.1, -0.2), (-0.7, -0.95), (0, -1.14), (0.7, -0.95), (1.1, -0.2))
 LENGTHS = {  # long hair below the crown, from the right to the left
     "long": ((1.22, 0.9), (1.0, 1.55), (0, 1.45), (-1.0, 1.55), (-1.22, 0.9)),
@@ -63,9 +68,10 @@ class Head:
     def __init__(self, identity: Identity, moment: Moment, centre: np.ndarray, size: float = 1.0) -> None:
         self.identity, self.moment, self.centre = identity, moment, centre
         self.width, self.height = HEAD_WIDTH * identity.face_width * size, HEAD_HEIGHT * identity.face_height * size
-        yaw, pitch = np.radians(moment.yaw), np.radians(moment.pitch)
-        across = (np.cos(yaw), 0, np.sin(yaw))
-        down = (-np.sin(yaw) * np.sin(pitch) * 0.5, np.cos(pitch), np.cos(yaw) * np.sin(pitch))
+        yaw, pitch = math.radians(moment.yaw), math.radians(moment.pitch)
+        self.ahead, self.aside, self.down = math.cos(yaw), math.sin(yaw), math.sin(pitch)  # shares of where it looks
+        across = (self.ahead, 0, self.aside)
+        down = (-self.aside * self.down * 0.5, math.cos(pitch), self.ahead * self.down)
         self.half, self.turn = np.array((self.width, self.height)), turning(moment.roll)
         self.linear = (np.array([across, down]) * self.half[:, None]).T @ self.turn
         self.jaw = 0.14 * moment.mouth_open
@@ -87,9 +93,8 @@ class Head:
         """Return the egg, its chin following the turn and the jaw."""
         x, y = CIRCLE.T
         low = np.maximum(y, 0)
-        chin = 0.10 * np.sin(np.radians(self.moment.yaw)) * low
-        nod = 0.10 * np.sin(np.radians(self.moment.pitch))
-        return self.flat(join(x * (1 - 0.2 * low**2) + chin, y * (1 + self.jaw * low) + nod * low))
+        x = x * (1 - 0.2 * low**2) + 0.10 * self.aside * low
+        return self.flat(join(x, y * (1 + self.jaw * low) + 0.10 * self.down * low))
 
 
 def draw_face(canvas: Canvas, head: Head) -> None:
@@ -99,15 +104,13 @@ def draw_face(canvas: Canvas, head: Head) -> None:
     smile = max(0.0, moment.smile)
     blush = mix(skin, (226, 92, 92), 0.12 + 0.16 * smile)
     for sign in SIDES:
-        face.fill(CIRCLE * (0.15, 0.10) + (sign * 0.56, 0.33 - 0.05 * smile), blush)
+        face.fill(BLUSH + (sign * 0.56, 0.33 - 0.05 * smile), blush)
     # The nose sticks out, so it moves more than the face when the head turns.
-    lift = (0.10 * np.sin(np.radians(moment.yaw)), 0.06 * np.sin(np.radians(moment.pitch)))
-    face.stroke(NOSE + lift, shade(skin, 0.74), 1.2)
+    face.stroke(NOSE + (0.10 * head.aside, 0.06 * head.down), shade(skin, 0.74), 1.2)
     _draw_mouth(face, head)
-    eye = _sketch_eye(head)
-    for sign in SIDES:
-        size, centre = EYE_HALF * head.identity.eye_size, np.array((sign * EYE_X, EYE_Y))
-        face.add(eye, lambda points, size=size, centre=centre: points * size + centre)
+    eye, size = _sketch_eye(head), EYE_HALF * head.identity.eye_size
+    for sign, centre in zip(SIDES, EYE_CENTRES, strict=True):
+        face.add(eye, lambda points, centre=centre: points * size + centre)
         _draw_brow(face, head, sign)
     if moment.brow_furrow > 0.3:
         for x in (-0.055, 0.055):
@@ -125,9 +128,9 @@ def _sketch_eye(head: Head) -> Sketch:
     lower = np.maximum(upper, ARCH * (0.8 - 0.35 * max(0.0, moment.smile)))
     if opening > 0.1:
         eye.fill(join(THERE_AND_BACK, np.concatenate([upper, lower[::-1]])), WHITE)
-        look = np.array((0.42, 0.40)) * (moment.gaze_x, moment.gaze_y)
-        for radius, colour in ((0.66, head.identity.eye_colour), (0.34, INK)):  # iris and pupil, cut off at the lids
-            x, y = (CIRCLE * (radius * 0.74, radius) + look).T
+        look = np.array((0.42 * moment.gaze_x, 0.40 * moment.gaze_y))
+        for circle, colour in ((IRIS, head.identity.eye_colour), (PUPIL, INK)):  # cut off at the lids
+            x, y = (circle + look).T
             x = np.minimum(np.maximum(x, -1), 1)
             y = np.minimum(np.maximum(y, np.interp(x, SPAN, upper)), np.interp(x, SPAN, lower))
             eye.fill(join(x, y), colour)
@@ -208,9 +211,11 @@ def draw_back_hair(canvas: Canvas, head: Head) -> None:
 
 
 def _draw_ear(hair: Sketch, head: Head, sign: int) -> None:
-    yaw = np.radians(head.moment.yaw)
-    ear = CIRCLE * (0.15, 0.2) + (sign * 1.03 * np.cos(yaw) - 0.1 * np.sin(yaw), 0.06)
-    hair.fill(ear, shade(head.identity.skin, 0.93), edge=shade(head.identity.skin, 0.7))
+    hair.fill(
+        EAR + (sign * 1.03 * head.ahead - 0.1 * head.aside, 0.06),
+        shade(head.identity.skin, 0.93),
+        edge=shade(head.identity.skin, 0.7),
+    )
 
 
 def draw_front_hair(canvas: Canvas, head: Head) -> None:
@@ -220,14 +225,13 @@ def draw_front_hair(canvas: Canvas, head: Head) -> None:
     canvas.fill(np.concatenate([hairline, head.flat(TOPS[style == "curly"])]), colour)
     canvas.stroke(hairline, shade(colour, 0.8), 1.0)
     hair.stroke(SHINE, shade(colour, 1.3), 2.0)
-    turn = np.sin(np.radians(head.moment.yaw))
     for sign in SIDES:
         if style in LENGTHS:  # locks beside the cheeks; the one turned away shows more
             end = 1.15 if style == "long" else 0.72
-            inner = 0.84 - 0.3 * max(0.0, -turn * sign)
+            inner = 0.84 - 0.3 * max(0.0, -head.aside * sign)
             cheek = [(sign * 0.95, -0.45), (sign * inner, -0.05), (sign * (inner + 0.04), 0.45)]
             outside = [(sign * 1.0, end), (sign * 1.16, end - 0.05), (sign * 1.14, 0.1)]
             hair.fill(curve(cheek + outside), colour)
-        elif turn * sign < -0.25:  # the ear that a turn of the head brings to the front
+        elif head.aside * sign < -0.25:  # the ear that a turn of the head brings to the front
             _draw_ear(hair, head, sign)
     canvas.add(hair, head.flat)

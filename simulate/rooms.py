@@ -29,7 +29,7 @@ def _wood(rng: np.random.Generator) -> Colour:
 
 def _bright(rng: np.random.Generator) -> Colour:
     """Return the muted colour of a book, a poster, a bottle."""
-    return tuple(int(part) for part in rng.integers(60, 210, 3))
+    return tuple(rng.integers(60, 210, 3).tolist())
 
 
 def _paint_classroom(canvas: Canvas, wall: Colour, rng: np.random.Generator) -> None:
