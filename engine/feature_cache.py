@@ -12,6 +12,9 @@ import json
 import math
 import shutil
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -43,14 +46,15 @@ from utils.runlog import progress_bar
 
 STREAMS = ("face", "context")
 LAYOUT = 1  # version of stored features; increase it when their meaning changes, so that older folders are not read
-CHUNK = 256  # pictures in one pass
+CHUNK, CPU_CHUNK = 256, 32  # pictures in one pass; on a CPU fewer, whose numbers stay in the caches of a core
 
 
 @torch.inference_mode()
 def encode_pictures(encoder: nn.Module, pictures: Tensor, normalize: str, session: Session) -> np.ndarray:
     """Return the features (N, D) float16 of pictures (N, 3, S, S) uint8, computed in the precision of the session."""
     with torch.autocast(session.device.type, dtype=session.amp, enabled=session.amp is not None):
-        chunks = (chunk.to(session.device, non_blocking=True) for chunk in pictures.split(CHUNK))
+        parts = pictures.split(CPU_CHUNK if session.device.type == "cpu" else CHUNK)
+        chunks = (part.to(session.device, non_blocking=True) for part in parts)
         features = [encoder(to_pixels(chunk, normalize, statistics_of(encoder))) for chunk in chunks]
     return torch.cat(features).half().cpu().numpy()
 
@@ -269,15 +273,47 @@ def _fill(
 ) -> int:
     """Fill the file of each stream, clip after clip; return the number of unreadable frames."""
     loader = Loader(dataset, batch_size=None, num_workers=config.run.workers, pin_memory=session.pin_memory)
-    row, replaced = 0, 0
-    for item in progress_bar(loader, len(loader), "features"):
-        for stream, file in files.items():
+
+    def encode(item: dict[str, Any]) -> tuple[dict[str, np.ndarray], int]:
+        features = {}
+        for stream in files:
             V, N = item[stream].shape[:2]  # (V, N, 3, H, W)
-            features = encode_pictures(encoder, item[stream].flatten(0, 1), config.data.normalize, session)
-            file.write(row, features.reshape(V, N, -1))
-        row += N
-        replaced += item["replaced_frames"]
+            rows = encode_pictures(encoder, item[stream].flatten(0, 1), config.data.normalize, session)
+            features[stream] = rows.reshape(V, N, -1)
+        return features, item["replaced_frames"]
+
+    row, replaced = 0, 0
+    for features, replaced_frames in map_on_cores(encode, progress_bar(loader, len(loader), "features"), session):
+        for stream, file in files.items():
+            file.write(row, features[stream])
+        row += next(iter(features.values())).shape[1]
+        replaced += replaced_frames
     return replaced
+
+
+def map_on_cores(encode: Callable[[Any], Any], items: Iterable[Any], session: Session) -> Iterator[Any]:
+    """Yield ``encode`` of every item in order. On a CPU each of torch's threads has its own item.
+
+    If the threads shared the work of every operation instead, each would wait for the slowest one after each of them,
+    and the decoding processes, which use the same cores, always make one of them slow.
+    """
+    threads = torch.get_num_threads() if session.device.type == "cpu" else 1
+    if threads == 1:
+        yield from map(encode, items)
+        return
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        pending: deque[Future] = deque()
+        for item in items:
+            pending.append(pool.submit(encode, item))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 # test clips of a sweep

@@ -201,7 +201,9 @@ class Closeup:
         matrix = carry(figure.head.centre + (0, self.drop), middle, scale, -UPRIGHT * moment.roll)
         size = EDGE * SUPERSAMPLE
         large = cv2.warpAffine(self.background, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
-        draw_bust(Canvas(large, matrix), figure)
+        canvas = Canvas(large, matrix)
+        draw_bust(canvas, figure)
+        canvas.paint()
         return self.camera.expose(large, self.light, rng)
 
 

@@ -62,8 +62,9 @@ class Track:
         for item in fields(Moment):
             values = getattr(self, item.name)
             if item.metadata:
-                values = np.clip(np.broadcast_to(values, self.frames), *item.metadata["bounds"]).round(4).tolist()
-            columns.append([values] * self.frames if isinstance(values, str) else values)
+                low, high = item.metadata["bounds"]
+                values = np.minimum(np.maximum(values, low), high).round(4).tolist()
+            columns.append(values if isinstance(values, list) else [values] * self.frames)
         return tuple(Moment(*row) for row in zip(*columns, strict=True))
 
     def add(self, name: str, amount: np.ndarray | float) -> None:
@@ -89,7 +90,7 @@ class Track:
     def drift(self, size: float) -> np.ndarray:
         """Return a slow random wander around zero, (frames,)."""
         speed, phase = self.rng.uniform(0.05, 0.3, 3), self.rng.uniform(0, 2 * np.pi, 3)
-        return size * np.sin(self.time[:, None] * speed + phase).mean(1) * 1.4
+        return size * (np.sin(self.time[:, None] * speed + phase).sum(1) / 3) * 1.4
 
     def bump(self, width: float) -> np.ndarray:
         """Return one rise and fall between 0 and 1, about ``width`` frames long, somewhere in the clip."""

@@ -1,6 +1,7 @@
 """A set in RAER's layout: students, labelled by the majority of ten simulated annotators, with boxes as detected."""
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar, Literal
@@ -25,6 +26,7 @@ LENGTHS = {30: 0.5, 31: 0.24, 32: 0.14, 33: 0.05, 34: 0.03, 35: 0.02, 36: 0.02} 
 ANNOTATORS = 10
 READING_NOISE, SHARED_NOISE, BIAS = 0.11, 0.085, 0.05  # of one reading, of the clip as a whole, and of a person
 NEUTRAL_EVIDENCE = 0.42  # the evidence for another emotion must exceed this
+NAMES = [item.name for item in fields(Moment)]
 MISSED_CLIPS, MISSED_FRAMES, MISSED_BODIES = 0.01, 0.01, 0.02  # shares in which the detector fails
 
 
@@ -168,14 +170,13 @@ def behave(settings: Settings, slot: Slot) -> tuple[tuple[Moment, ...], np.ndarr
 
 def read_evidence(moments: tuple[Moment, ...]) -> np.ndarray:
     """Return the evidence for each emotion in what is seen, (5,): from behaviour, not from the intended emotion."""
-    track = SimpleNamespace(
-        **{item.name: np.array([getattr(m, item.name) for m in moments]) for item in fields(Moment)}
-    )
-    hands = np.array([(m.hand("left"), m.hand("right")) for m in moments])  # (T, 2)
+    columns = map(np.array, zip(*map(attrgetter(*NAMES), moments), strict=True))
+    track = SimpleNamespace(**dict(zip(NAMES, columns, strict=True)))
+    hands = [{m.hand("left"), m.hand("right")} for m in moments]
 
     def does(*actions: str) -> np.ndarray:
         """Return in which frames either hand visibly does one of the actions, (T,)."""
-        return np.isin(hands, actions).any(axis=1)
+        return np.array([not pair.isdisjoint(actions) for pair in hands])
 
     smile = np.maximum(0.0, track.smile)
     enjoyment = smile * 1.05 + 0.3 * track.mouth_open * (track.smile > 0.25)

@@ -18,6 +18,7 @@ def paint_room(canvas: Canvas, room: str, rng: np.random.Generator) -> None:
     canvas.fill(rectangle(X0, Y0, X1, Y1), wall)
     canvas.fill(rectangle(X0, FLOOR, X1, Y1), shade(wall, 0.72))
     PAINTERS[room](canvas, wall, rng)
+    canvas.paint()
     blur = 1 + 2 * round(0.9 * canvas.scale)
     canvas.image[:] = cv2.GaussianBlur(canvas.image, (blur, blur), 0)
 
@@ -28,7 +29,7 @@ def _wood(rng: np.random.Generator) -> Colour:
 
 def _bright(rng: np.random.Generator) -> Colour:
     """Return the muted colour of a book, a poster, a bottle."""
-    return tuple(int(part) for part in rng.integers(60, 210, 3))
+    return tuple(rng.integers(60, 210, 3).tolist())
 
 
 def _paint_classroom(canvas: Canvas, wall: Colour, rng: np.random.Generator) -> None:

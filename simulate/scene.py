@@ -1,12 +1,12 @@
 """The scene of one clip: a person at a desk in a room in front of a camera; draws frames and returns their boxes."""
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
 
-from simulate.canvas import Canvas, carry, rectangle, shade
+from simulate.canvas import Canvas, Layer, carry, rectangle, shade
 from simulate.figure import DESK_EDGE, MIDDLE, Arm, Figure, draw_arm, draw_bust, phone_centre
 from simulate.identity import CLOTH_COLOURS, Identity, pick_colour
 from simulate.moment import Moment
@@ -14,6 +14,7 @@ from simulate.props import CLUTTER, draw_prop
 from simulate.rooms import WOODS, paint_room
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+Outlines = dict[str, np.ndarray]  # thing that the student uses or could use → (N, 2) in scene units
 
 SCENE_WIDTH, SCENE_HEIGHT = 320, 240  # scene units; at 320x240 one unit is one pixel
 GRAIN_SPARE = 64
@@ -26,6 +27,7 @@ STEADY = 3  # frames over which a tracker averages
 LAPTOP_COLOURS = ((172, 176, 182), (72, 74, 80), (196, 190, 182))
 PHONE_COLOURS = ((52, 54, 62), (222, 224, 228), (66, 92, 140), (190, 76, 82), (206, 176, 156))
 PENS = {"write": ((-9, 9), (8, -16)), "pen": ((-12, -11), (9, 8)), "fiddle": ((-6, -13), (6, 13))}  # tip and end
+REACH = np.array([(dx, dy) for dx in (-10, 10) for dy in (-10, 10)])  # scene units of the body around a joint
 PEN_SWING = 12  # scene units that the ends of a twirled pen move
 
 
@@ -52,7 +54,8 @@ class Camera:
         """Return the factor of every pixel, (height, width, 3) float32; compute it once per clip."""
         across = np.linspace(-0.5, 0.5, width)[None, :] * self.slope[0]
         down = np.linspace(-0.5, 0.5, height)[:, None] * self.slope[1]
-        return ((1 + across + down)[..., None] * self.gain).astype(np.float32)
+        slope = 1 + across + down
+        return cv2.merge([(slope * gain).astype(np.float32) for gain in self.gain])
 
     def expose(self, large: np.ndarray, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the finished picture, shrunk, lit and with sensor noise: (height, width, 3) RGB uint8."""
@@ -60,8 +63,8 @@ class Camera:
         small = cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
         image = cv2.multiply(small, light, dtype=cv2.CV_32F)
         x, y = rng.integers(GRAIN_SPARE, size=2)[::-1]
-        image = cv2.scaleAdd(_grain(width, height)[y:, x:][:height, :width], self.noise, image)
-        return image.clip(0, 255).astype(np.uint8)
+        cv2.scaleAdd(_grain(width, height)[y:, x:][:height, :width], self.noise, image, image)
+        return np.clip(image, 0, 255, out=image).astype(np.uint8)
 
 
 @lru_cache(maxsize=1)
@@ -73,7 +76,8 @@ def _grain(width: int, height: int) -> np.ndarray:
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     """Return an RGB image as JPEG bytes."""
-    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def frame_name(number: int) -> str:
@@ -136,7 +140,7 @@ class Desk:
 
 
 class Scene:
-    """Draws one clip. The background is painted once, at the large size."""
+    """Draws one clip. What stands still is painted once, at the large size: the room, and what lies on the desk."""
 
     def __init__(
         self, identity: Identity, room: str, rng: np.random.Generator, width: int = 320, height: int = 240
@@ -147,28 +151,45 @@ class Scene:
         self.matrix, self.light = self.camera.matrix(width, height), self.camera.light(width, height)
         self.background = np.empty((height * SUPERSAMPLE, width * SUPERSAMPLE, 3), np.uint8)
         paint_room(Canvas(self.background, self.matrix * SUPERSAMPLE), room, rng)
-        self.objects: dict[
-            str, Box
-        ] = {}  # of the last drawn picture: things on the desk or in the hands, without clutter
+        self.canvas = Canvas(np.empty_like(self.background), self.matrix * SUPERSAMPLE)
+        self.layers: dict[tuple[str, ...], tuple[Layer, Outlines]] = {}
+        self.objects: dict[str, Box] = {}  # of the last drawn picture: things on the desk or in the hands, no clutter
 
     def draw(self, moment: Moment, rng: np.random.Generator) -> tuple[np.ndarray, Box, Box]:
         """Return the picture (H, W, 3) RGB uint8, the box of the head and the box of the body, in pixels.
 
         ``objects`` then holds the boxes of the work and of the phone in it.
         """
-        self.objects.clear()
-        large = self.background.copy()
-        canvas, figure = Canvas(large, self.matrix * SUPERSAMPLE), Figure(self.identity, self.outfit, moment)
+        canvas, figure = self.canvas, Figure(self.identity, self.outfit, moment)
+        canvas.image[:] = self.background
         draw_bust(canvas, figure)
-        self._draw_desk(canvas, moment)
-        held_outlines = self._draw_work(canvas, figure)
-        reach = np.array([(dx, dy) for dx in (-10, 10) for dy in (-10, 10)])
-        joints = [joint + reach for arm in figure.arms for joint in (arm.shoulder, arm.elbow, arm.hand)]
-        body = np.vstack([figure.head.flat([(-1.1, -1.1), (1.1, -1.1)]), *joints, *held_outlines])
-        image = self.camera.expose(large, self.light, rng)
+        things = self._paste(self._draw_desk, moment)
+        self._draw_hands(figure)
+        if moment.work == "laptop":
+            things |= self._paste(self._draw_laptop, moment)
+        things |= self._draw_phone(figure)
+        canvas.paint()
+        self.objects = {kind: self._box_around(outline) for kind, outline in things.items()}
+        in_use = ["held phone"] if "held phone" in things else [kind for kind in things if kind != "lying phone"]
+        joints = [joint + REACH for arm in figure.arms for joint in (arm.shoulder, arm.elbow, arm.hand)]
+        head = figure.head.flat([(-1.1, -1.1), (1.1, -1.1)])
+        body = np.concatenate([head, *joints, *(things[kind] for kind in in_use)])
+        image = self.camera.expose(canvas.image, self.light, rng)
         return image, self._box_around(figure.head.outline()), self._box_around(body)
 
-    def _draw_desk(self, canvas: Canvas, moment: Moment) -> None:
+    def _paste(self, draw: Callable[[Canvas, Moment], Outlines], moment: Moment) -> Outlines:
+        """Paste what ``draw`` draws, which depends only on work and phone, and return the outlines of the things."""
+        key = draw.__name__, moment.work, moment.phone
+        if key not in self.layers:
+            canvas = Canvas(np.full((*self.background.shape[:2], 4), 255, np.uint8), self.matrix * SUPERSAMPLE)
+            outlines = draw(canvas, moment)
+            self.layers[key] = Layer(canvas), outlines
+        layer, outlines = self.layers[key]
+        self.canvas.paint()
+        layer.paste(self.canvas.image)
+        return dict(outlines)
+
+    def _draw_desk(self, canvas: Canvas, moment: Moment) -> Outlines:
         colour = self.desk.colour
         canvas.fill(rectangle(-60, DESK_EDGE, 380, 300), colour)
         canvas.stroke([(-60, DESK_EDGE), (380, DESK_EDGE)], shade(colour, 1.25), 1.6)
@@ -176,37 +197,40 @@ class Scene:
             canvas.stroke([(-60, y), (380, y + 3)], shade(colour, 0.93), 1.0)
         for prop in self.desk.clutter:
             draw_prop(canvas, *prop)
+        things = {}
         if moment.phone == "desk":
-            self._draw_object(canvas, "lying phone", self.desk.phone_spot, self.desk.phone_colour)
-
-    def _draw_object(self, canvas: Canvas, kind: str, *placement: Any) -> np.ndarray:
-        """Draw a thing that the student uses or could use, store its box and return its outline."""
-        outline = draw_prop(canvas, kind, *placement)
-        self.objects[kind] = self._box_around(outline)
-        return outline
-
-    def _draw_work(self, canvas: Canvas, figure: Figure) -> list[np.ndarray]:
-        """Draw work, arms and what the hands hold, nearest last; return the outlines of the things in use."""
-        moment, outlines = figure.moment, []
-        x = MIDDLE + (self.desk.aside * 76 if moment.phone == "held" else 0)
+            things["lying phone"] = draw_prop(canvas, "lying phone", self.desk.phone_spot, self.desk.phone_colour)
         if moment.work in ("book", "notebook"):
-            turn = 0 if moment.work == "book" else -4
-            outlines.append(self._draw_object(canvas, moment.work, (x, 210), self.desk.book_colour, turn))
-        phone_arms = [arm for arm in figure.arms if arm.action == "phone"]
+            spot, turn = (self._work_x(moment), 210), 0 if moment.work == "book" else -4
+            things[moment.work] = draw_prop(canvas, moment.work, spot, self.desk.book_colour, turn)
+        return things
+
+    def _draw_laptop(self, canvas: Canvas, moment: Moment) -> Outlines:
+        """Draw the laptop, which hides the hands behind it."""
+        return {"laptop": draw_prop(canvas, "laptop", (self._work_x(moment), 188), self.desk.laptop_colour)}
+
+    def _work_x(self, moment: Moment) -> float:
+        return MIDDLE + (self.desk.aside * 76 if moment.phone == "held" else 0)
+
+    def _draw_hands(self, figure: Figure) -> None:
+        """Draw the arms that do not hold a phone, and their pens."""
         for arm in figure.arms:
             if arm.action != "phone":
-                draw_arm(canvas, figure, arm)
+                draw_arm(self.canvas, figure, arm)
             if arm.action in PENS:
-                _draw_pen(canvas, arm, moment.wiggle)
-        if moment.work == "laptop":
-            outlines.append(self._draw_object(canvas, "laptop", (x, 188), self.desk.laptop_colour))
-        if phone_arms:
-            balance = float(np.mean([arm.sign for arm in phone_arms]))
-            centre, turn = tuple(phone_centre(figure.head, balance)), 2 * moment.wiggle - 6 * balance
-            outlines = [self._draw_object(canvas, "held phone", centre, self.desk.phone_colour, turn)]
-            for arm in phone_arms:
-                draw_arm(canvas, figure, arm)
-        return outlines
+                _draw_pen(self.canvas, arm, figure.moment.wiggle)
+
+    def _draw_phone(self, figure: Figure) -> Outlines:
+        """Draw a held phone and the arms that hold it."""
+        arms = [arm for arm in figure.arms if arm.action == "phone"]
+        if not arms:
+            return {}
+        balance = float(np.mean([arm.sign for arm in arms]))
+        centre, turn = tuple(phone_centre(figure.head, balance)), 2 * figure.moment.wiggle - 6 * balance
+        outline = draw_prop(self.canvas, "held phone", centre, self.desk.phone_colour, turn)
+        for arm in arms:
+            draw_arm(self.canvas, figure, arm)
+        return {"held phone": outline}
 
     def _box_around(self, points: np.ndarray) -> Box:
         """Return the upright pixel box around scene points."""

@@ -136,10 +136,11 @@ def write_set(out: Path | str, settings: SetSettings, workers: int | None = None
 
 def _write_clip(root: Path, settings: SetSettings, slot: Slot) -> Any:
     record, files = settings.draw(slot)
+    for folder in {os.path.dirname(path) for path in files}:
+        os.makedirs(root / folder, exist_ok=True)
     for path, data in files.items():
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+        with open(f"{root}/{path}", "wb", buffering=0) as file:
+            file.write(data)
     return record
 
 

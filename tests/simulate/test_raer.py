@@ -106,6 +106,13 @@ def test_class_counts():
     assert count_labels(Settings(clips=10, persons=2), "train") == [1] * 5
 
 
+def test_a_large_set_tests_enough_persons_and_clips():
+    settings = Settings(persons=160, clips=2400, imbalance="raer", test_fraction=0.4)
+    test = [slot for slot in settings.plan() if slot.list_name == "test"]
+    assert len({slot.person for slot in test}) >= 60
+    assert min(count_labels(settings, "test")) >= 60 and len(test) == 960
+
+
 def test_frame_numbers_are_mostly_thirty():
     frames = [len(behave(Settings(), slot)[0]) for slot in Settings().plan()[:40]]
     assert 30 <= min(frames) and max(frames) <= 36 and Counter(frames).most_common(1)[0][0] == 30
