@@ -206,9 +206,9 @@ def test_classes_that_do_not_exist_cannot_be_left_out(mafw, drawn, tmp_path, cap
 # -- resuming and processes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("more", [(), ("--finetune-text", "--text-blocks", "1", "--finetune-visual", "--caption-source", "class")])
+@pytest.mark.parametrize("more", ["", "--finetune-text --text-blocks 1 --finetune-visual --caption-source class"])
 def test_a_run_resumed_inside_an_epoch_ends_with_the_same_bits(more, mafw, tmp_path):
-    words = [*mafw, *LEARN, *more, "--epochs", "3", "--milestones", "2", "--accumulate", "2"]
+    words = [*mafw, *LEARN, *more.split(), "--epochs", "3", "--milestones", "2", "--accumulate", "2"]
     run_ok(words, tmp_path / "alone")
     with pytest.MonkeyPatch.context() as patch:
         stop_at_step(patch, 6 + 3, send(signal.SIGTERM))  # 48 clips: 6 steps an epoch
