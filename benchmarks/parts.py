@@ -36,7 +36,7 @@ def measure(shape: ClipShape, rounds: int, with_compile: bool) -> dict[str, Any]
         ),
         "--amp bf16, images": compare(lambda: encode(images), lambda: encode(images, torch.bfloat16), rounds),
     }
-    results |= texts(subject, rounds) | fused_update(shape, rounds)
+    results |= texts(subject, rounds) | packed_texts(shape, rounds) | fused_update(shape, rounds)
     if with_compile:
         compiled = make_subject(shape, "clip_caer", ["--lr-image-encoder", "0"]).task.model.image_encoder
         compiled.compile()
@@ -93,6 +93,26 @@ def texts(subject: Subject, rounds: int) -> dict[str, Any]:
     }
 
 
+def packed_texts(shape: ClipShape, rounds: int) -> dict[str, Any]:
+    """Return the gains of packed texts of different lengths, which have their first tokens in common."""
+    results = {}
+    for name, recipe, flags in (
+        ("contexts of each class", "clip_caer", []),
+        ("contexts of all classes", "clip_caer", ["--no-class-specific-contexts"]),
+        ("three texts a class", "rapt", []),
+    ):
+        model = make_subject(shape, recipe, ["--lr-image-encoder", "0", *flags]).task.model
+        packing = model.prompts.packing
+
+        def forward_texts(packing: clip_towers.Packing | None, model: nn.Module = model) -> None:
+            model.prompts.packing = packing
+            model.encode_texts().soft.sum().backward()
+
+        forward_padded = functools.partial(forward_texts, None)
+        results[f"texts packed, {name}"] = compare(forward_padded, functools.partial(forward_texts, packing), rounds)
+    return results
+
+
 def fused_update(shape: ClipShape, rounds: int) -> dict[str, Any]:
     """Return the gain of fused optimisers in one update of every tensor of the image tower."""
     results = {}
@@ -143,10 +163,10 @@ def fused_attention_in_bf16() -> Any:
 def whole_last_block() -> Any:
     """Return a context in which the last block computes all tokens, although only one is used."""
 
-    def forward(self: Transformer, x: Tensor, token: Tensor | None = None) -> Tensor:
+    def forward(self: Transformer, x: Tensor, token: Tensor | None = None, packing: Any = None) -> Tensor:
         for block in self.resblocks:
-            x = block(x, self.causal)
-        return clip_towers.pick(x, token)
+            x = block(x, self.causal, packing)
+        return clip_towers.pick(x, token, packing)
 
     return patch.object(Transformer, "forward", forward)
 

@@ -59,9 +59,17 @@ class Detection(NamedTuple):
         return self[:4]
 
 
-class Detections(NamedTuple):
-    faces: list[Detection]  # highest score first, without duplicates
-    bodies: list[Detection]
+class Detections:
+    """What a frame shows: faces, and bodies, which are searched when they are first read. Highest score first."""
+
+    def __init__(self, faces: list[Detection], bodies: list[Detection] | Callable[[], list[Detection]]) -> None:
+        self.faces, self._bodies = faces, bodies
+
+    @property
+    def bodies(self) -> list[Detection]:
+        if callable(self._bodies):
+            self._bodies = self._bodies()
+        return self._bodies
 
 
 Detector = Callable[[np.ndarray], Detections]
@@ -105,7 +113,7 @@ class CascadeDetector:
         for search in (self._upright, self._tilted, self._profiles):
             if len(faces) < self.persons:
                 faces = without_duplicates(faces + search(grey))
-        return Detections(resized(faces, scale), resized(without_duplicates(self.body(grey)), scale))
+        return Detections(resized(faces, scale), lambda: resized(without_duplicates(self.body(grey)), scale))
 
     def _upright(self, grey: np.ndarray) -> list[Detection]:
         return self.frontal(grey)
@@ -135,7 +143,6 @@ class YunetDetector:
         self.body = Cascade("body")
 
     def __call__(self, frame: np.ndarray) -> Detections:
-        grey, grey_scale = shrink(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), SHORT_SIDE)
         small, scale = shrink(frame, YUNET_SIDE)
         height, width = small.shape[:2]
         below, beside = max(YUNET_MIN_SIDE - height, 0), max(YUNET_MIN_SIDE - width, 0)
@@ -146,8 +153,11 @@ class YunetDetector:
         rows = [] if rows is None else rows.tolist()
         faces = [Detection(x, y, x + w, y + h, score) for x, y, w, h, *_, score in rows]
         faces = [face for face in faces if common_area(face.box, (0, 0, width, height)) > 0]  # not in the padding
-        bodies = without_duplicates(self.body(grey))
-        return Detections(resized(without_duplicates(faces), scale), resized(bodies, grey_scale))
+        return Detections(resized(without_duplicates(faces), scale), lambda: self._search_bodies(frame))
+
+    def _search_bodies(self, frame: np.ndarray) -> list[Detection]:
+        grey, scale = shrink(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), SHORT_SIDE)
+        return resized(without_duplicates(self.body(grey)), scale)
 
 
 class Cascade:

@@ -465,6 +465,10 @@ class OptimOptions:
     )
     finetune_visual: bool = caption_option(False, "Short for --lr-image-encoder at a thousandth of --lr (emoclip).")
     finetune_text: bool = caption_option(False, "Short for --lr-text-encoder at a thousandth of --lr (emoclip).")
+    text_blocks: int = caption_option(
+        0, "Only the last N blocks of the text tower learn, and nothing else in it; 0: all of it (emoclip).",
+        needs={"lr_text_encoder": ON}, in_hash=False, minimum=0
+    )
     lr_prompt_learner: float = prompt_option(1e-3, "Learning rate of the context vectors.", minimum=0)
     lr_adapter: float = stream_option(1e-4, "Learning rate of the adapter.", minimum=0)
     lr_fusion: float | None = stream_option(
@@ -577,6 +581,9 @@ class LossOptions:
     mi_ramp: int = stream_option(0, "Epochs over which it then grows to --mi-loss-weight.", minimum=0)
     dc_warmup: int = stream_option(0, "First epochs without the decorrelation loss.", minimum=0)
     dc_ramp: int = stream_option(0, "Epochs over which it then grows to --dc-loss-weight.", minimum=0)
+    text_ramp_down: int = stream_option(
+        0, "Last epochs over which the weights of both text losses fall to 0.", in_hash=False, minimum=0
+    )
     class_balanced_loss: bool = option(
         False, "Weigh each class by the inverse of its training clips.", part="class losses"
     )

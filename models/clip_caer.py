@@ -127,7 +127,9 @@ class ClipCaer(VideoClassifier):
             return Texts(None, self.descriptive)
         is_converted = "text" in self.laid_out and torch.is_autocast_enabled(self.descriptive.device.type)
         tower = self.laid_out["text"] if is_converted else self.text_encoder
-        features = F.normalize(tower(self.prompts(), self.prompts.end, self.prompts.length).float(), dim=-1)
+        prompts = self.prompts
+        features = tower(prompts(), prompts.end, prompts.length, prompts.packing)
+        features = F.normalize(features.float(), dim=-1)
         return Texts(features.view(len(self.descriptive), -1, features.shape[-1]), self.descriptive)
 
     def classify(self, video: Tensor, texts: Texts) -> Tensor:

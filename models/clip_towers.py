@@ -140,10 +140,12 @@ class Attention(nn.Module):
         self.out_proj = AdaptableLinear(width, width)
         nn.init.normal_(self.in_proj_weight, std=width**-0.5)
 
-    def forward(self, x: Tensor, causal: bool) -> Tensor:
-        B, L, W = x.shape
-        mixed = attend(*self.split_heads(self.project(x)), causal)
-        return self.out_proj(mixed.transpose(1, 2).reshape(B, L, W))
+    def forward(self, x: Tensor, causal: bool, packing: "Packing | None" = None) -> Tensor:
+        """``x``: rows of tokens (B, L, W), or the tokens (N, W) that ``packing`` makes rows of."""
+        projected = self.project(x)
+        mixed = attend(*self.split_heads(projected if packing is None else packing.unpack(projected)), causal)
+        rows = mixed.transpose(1, 2).flatten(2)  # (B, L, W)
+        return self.out_proj(rows if packing is None else packing.pack(rows))
 
     def project(self, x: Tensor, first: int = 0, last: int = 3) -> Tensor:
         """(..., W) → (..., n * W): of query, key and value, side by side, those from ``first`` up to ``last``."""
@@ -159,18 +161,19 @@ class Attention(nn.Module):
         W = self.out_proj.in_features
         return projected.view(B, L, -1, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)
 
-    def read_token(self, x: Tensor, token: Tensor | None) -> Tensor:
-        """(B, L, W) → (B, W): the row of one token.
+    def read_token(self, x: Tensor, token: Tensor | None, packing: "Packing | None" = None) -> Tensor:
+        """(B, L, W), or (N, W) with ``packing`` → (B, W): the row of one token.
 
         ``token`` (B,) attends to no token behind it; None is the first token, which attends to all.
         """
-        B, L, W = x.shape
-        visible = None
+        query, others = self.project(pick(x, token, packing), 0, 1), self.project(x, 1, 3)
+        if packing is not None:
+            others = packing.unpack(others)
+        (B, L, _), visible = others.shape, None
         if token is not None:
             visible = (torch.arange(L, device=x.device) <= token[:, None])[:, None, None]  # (B, 1, 1, L)
-        query = self.project(pick(x, token), 0, 1).view(B, self.heads, 1, -1)
-        key, value = self.split_heads(self.project(x, 1, 3))
-        return self.out_proj(attend(query, key, value, mask=visible).reshape(B, W))
+        key, value = self.split_heads(others)
+        return self.out_proj(attend(query.view(B, self.heads, 1, -1), key, value, mask=visible).reshape(B, -1))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
@@ -183,9 +186,39 @@ def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False, mask
     return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
 
 
-def pick(x: Tensor, token: Tensor | None) -> Tensor:
-    """(B, L, W) → (B, W): row ``token`` (B,) of each, the first where None."""
+def pick(x: Tensor, token: Tensor | None, packing: "Packing | None" = None) -> Tensor:
+    """(B, L, W), or (N, W) with ``packing`` → (B, W): row ``token`` (B,) of each, the first where None."""
+    if packing is not None:
+        return F.embedding(pick(packing.rows, token), x)
     return x[:, 0] if token is None else x[torch.arange(len(x), device=x.device), token]
+
+
+class Packing(nn.Module):
+    """The tokens of some texts (B, L) without padding, in one row (N,). Equal tokens at the start are one token.
+
+    Everything but attention computes each token alone, so it needs no padding. Attention is causal, so the results of
+    the first tokens are equal in all texts that start with them.
+    """
+
+    def __init__(self, end: Tensor, shared: int) -> None:
+        """``end`` (B,): the last token of each text; ``shared``: number of tokens that all texts start with."""
+        super().__init__()
+        B, L = len(end), length_of(end)
+        position, text = torch.arange(L), torch.arange(B)[:, None]
+        needed = (position <= end[:, None].cpu()) & ((position >= shared) | (text == 0))
+        numbers = needed.flatten().cumsum(0).view(B, L) - 1
+        # behind the end of a text any token will do: nothing attends to it
+        rows = torch.where(position < shared, position.expand(B, L), numbers)
+        self.register_buffer("rows", rows, persistent=False)  # (B, L): the number of each token
+        self.register_buffer("places", needed.flatten().nonzero()[:, 0], persistent=False)  # (N,): its place in B * L
+
+    def pack(self, rows: Tensor) -> Tensor:
+        """(B, L, ...) → (N, ...)."""
+        return F.embedding(self.places, rows.flatten(0, 1))
+
+    def unpack(self, tokens: Tensor) -> Tensor:
+        """(N, W) → (B, L, W)."""
+        return F.embedding(self.rows, tokens)
 
 
 class Block(nn.Module):
@@ -210,13 +243,13 @@ class Block(nn.Module):
             nn.init.normal_(linear.weight, std=std)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, causal: bool) -> Tensor:
-        x = x + self.attn(self.ln_1(x), causal)
+    def forward(self, x: Tensor, causal: bool, packing: Packing | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), causal, packing)
         return x + self.mlp(self.ln_2(x))
 
-    def read_token(self, x: Tensor, token: Tensor | None) -> Tensor:
+    def read_token(self, x: Tensor, token: Tensor | None, packing: Packing | None = None) -> Tensor:
         """Return the row (B, W) of only one token; the last block needs no other."""
-        x = pick(x, token) + self.attn.read_token(self.ln_1(x), token)
+        x = pick(x, token, packing) + self.attn.read_token(self.ln_1(x), token, packing)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -230,17 +263,17 @@ class Transformer(nn.Module):
         self.draws_random_numbers = False  # LoRA with dropout does
         self.resblocks = nn.ModuleList(Block(width, layers, head, activation) for _ in range(layers))
 
-    def forward(self, x: Tensor, token: Tensor | None = None) -> Tensor:
-        """(B, L, W) → (B, W): the row of ``token`` (B,), or of the first token."""
+    def forward(self, x: Tensor, token: Tensor | None = None, packing: Packing | None = None) -> Tensor:
+        """(B, L, W), or (N, W) with ``packing`` → (B, W): the row of ``token`` (B,), or of the first token."""
         *blocks, last = self.resblocks
         for block in blocks:
             if self.checkpointing and torch.is_grad_enabled():
                 # storing the random state for the second pass waits for the GPU, so only where it is needed
                 preserve = self.draws_random_numbers
-                x = checkpoint(block, x, self.causal, use_reentrant=False, preserve_rng_state=preserve)
+                x = checkpoint(block, x, self.causal, packing, use_reentrant=False, preserve_rng_state=preserve)
             else:
-                x = block(x, self.causal)
-        return last.read_token(x, token)
+                x = block(x, self.causal, packing)
+        return last.read_token(x, token, packing)
 
 
 class ImageTower(nn.Module):
@@ -290,11 +323,14 @@ class TextTower(nn.Module):
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(width**-0.5 * torch.randn(width, shape.embed_dim))
 
-    def forward(self, embedded: Tensor, end: Tensor, length: int | None = None) -> Tensor:
+    def forward(
+        self, embedded: Tensor, end: Tensor, length: int | None = None, packing: Packing | None = None
+    ) -> Tensor:
         """``length``: tokens up to the last end of text, if known; computing it here would wait for the GPU."""
         # attention is causal, so nothing behind the last end of text can reach any result
         L = length_of(end) if length is None else length
-        x = self.transformer(embedded[:, :L] + self.positional_embedding[:L], end)
+        x = embedded[:, :L] + self.positional_embedding[:L]
+        x = self.transformer(x if packing is None else packing.pack(x), end, packing)
         return self.ln_final(x) @ self.text_projection
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.clip_towers import length_of
+from models.clip_towers import Packing, length_of
 
 CONTEXT_STD = 0.02
 
@@ -36,6 +36,8 @@ class PromptLearner(nn.Module):
         self.register_buffer("end", end.clone())
         self.register_buffer("text_lengths", text_lengths.clone())
         self.length = length_of(self.end)  # tokens up to the last end of text
+        ahead = {"end": contexts, "middle": contexts // 2, "front": 0}[position]  # context vectors ahead of the text
+        self.packing = Packing(self.end, shared=1 if class_specific else 1 + ahead)
         self.register_buffer("order", None if position == "end" else self._order(), persistent=False)
 
     def forward(self) -> Tensor:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Overlay:
         self.below = even(rows) if rows else 0  # rows under the frame: legend, caution, strip
         self.has_strip, self.names_persons = has_strip, max_persons > 1
         self.colours = class_colours(info.names)
+        self.background = self._background()
         self.waiting: deque[Step] = deque()  # frames whose answers are not known yet, compressed
         self.waiting_bytes, self.is_packed = 0, info.kind == FRAMES
         self.answers: dict[int, list[Row]] = {}  # person → recent rows
@@ -72,6 +74,17 @@ class Overlay:
         self.video = None
         if write and not video.is_still:
             self.video = VideoWriter(folder / "overlay.mp4", video.fps, (self.width, self.height + self.below))
+
+    def _background(self) -> np.ndarray:
+        """Return a picture with all that is the same in every frame: the legend, and the caution of the model."""
+        picture = np.full((self.height + self.below, self.width, 3), PAPER, dtype=np.uint8)
+        if self.caution:
+            top = self.height + self.legend
+            fill(picture, 0, top, self.width, top + self.caution, CAUTION)
+            draw_line(picture, self.info.caution, top, self.size)
+        if self.has_strip:
+            draw_legend(picture, self.height, self.colours, self.size)
+        return picture
 
     def __enter__(self) -> "Overlay":
         return self
@@ -115,8 +128,8 @@ class Overlay:
 
     def _draw(self, step: Step) -> np.ndarray:
         pixels = cv2.imdecode(step.frame, cv2.IMREAD_GRAYSCALE) if self.is_packed else step.frame
-        frame = cv2.cvtColor(pixels, cv2.COLOR_YUV2RGB_I420)
-        picture = np.concatenate([frame, np.full((self.below, self.width, 3), 250, dtype=np.uint8)])
+        picture = self.background.copy()
+        picture[: self.height] = cv2.cvtColor(pixels, cv2.COLOR_YUV2RGB_I420)
         current, plates = self._current_rows(step.seconds), []
         for person in step.persons:
             row = current.pop(person.id, None)
@@ -128,14 +141,9 @@ class Overlay:
         faceless = [row for row in current.values() if row.values is None or row.person is None]
         if faceless:
             row = next((row for row in faceless if row.person is None), faceless[0])
-            draw_corner(picture, self._text(row) or row.seen, self._colour(row), self.size)
-        if self.caution:
-            top = self.height + self.legend
-            fill(picture, 0, top, self.width, top + self.caution, CAUTION)
-            draw_line(picture, self.info.caution, top, self.size)
+            draw_corner(picture[: self.height], self._text(row) or row.seen, self._colour(row), self.size)
         if self.has_strip:
             draw_strip(picture, self.height + self.legend + self.caution, self._lanes(), step.seconds, self.size)
-            draw_legend(picture, self.height, self.colours, self.size)
         if self.video is not None:
             self.video.add(step.seconds, picture)
         if self.still is not None:
@@ -282,23 +290,37 @@ def draw_strip(
 ) -> None:
     """Draw a lane per person of the last minute, from row ``y`` down; ``now`` is at the right edge."""
     height, width = picture.shape[:2]
-    fill(picture, 0, y, width, height, PAPER)
-    x0 = max((text_mask(name, size).shape[1] for name, _ in lanes), default=0) + size
-    axis_height = text_mask("0", size).shape[0]
-    lane_height = (height - y - axis_height - size // 2) / max(len(lanes), 1)
+    empty, x0, edges = empty_strip(height, width, y, tuple(name for name, _ in lanes), size)
+    picture[y:] = empty
     scale = (width - x0 - size / 2) / MINUTE
-    for number, (name, stretches) in enumerate(lanes):
-        upper, lower = y + size // 3 + number * lane_height, y + size // 3 + (number + 1) * lane_height - 2
-        put_text(picture, name, size // 3, round((upper + lower - axis_height) / 2), size)
-        fill(picture, x0, upper, width - size / 2, lower, LANE)
+    for (upper, lower), (_, stretches) in zip(edges, lanes, strict=True):
         for start, stop, colour in stretches:
             begin, end = x0 + (start - now + MINUTE) * scale, x0 + (min(stop, now) - now + MINUTE) * scale
             if end > x0:
                 fill(picture, max(begin, x0), upper, end, lower, colour)
+
+
+@lru_cache(maxsize=8)
+def empty_strip(
+    height: int, width: int, y: int, names: tuple[str, ...], size: int
+) -> tuple[np.ndarray, int, list[tuple[float, float]]]:
+    """Return the rows from ``y`` down with the lanes, their names and the axis, the left edge of the lanes, and their
+    upper and lower edges. They are drawn once: the texts would take a tenth of the time of a frame."""
+    picture = np.full((height, width, 3), PAPER, dtype=np.uint8)
+    x0 = max((text_mask(name, size).shape[1] for name in names), default=0) + size
+    axis_height = text_mask("0", size).shape[0]
+    lane_height = (height - y - axis_height - size // 2) / max(len(names), 1)
+    scale, edges = (width - x0 - size / 2) / MINUTE, []
+    for number, name in enumerate(names):
+        upper, lower = y + size // 3 + number * lane_height, y + size // 3 + (number + 1) * lane_height - 2
+        put_text(picture, name, size // 3, round((upper + lower - axis_height) / 2), size)
+        fill(picture, x0, upper, width - size / 2, lower, LANE)
+        edges.append((upper, lower))
     for ago in range(0, int(MINUTE) + 1, 10):
         text = f"-{ago} s" if ago else "now"
         x = x0 + (MINUTE - ago) * scale - text_mask(text, size).shape[1] / (1 if ago == 0 else 2)
         put_text(picture, text, round(max(x, x0)), height - axis_height - 1, size, AXIS)
+    return picture[y:], x0, edges
 
 
 def draw_legend(picture: np.ndarray, y: int, colours: dict[str, str], size: int) -> None:

@@ -16,13 +16,14 @@ from apps.predict.runners import CLASSES, ModelFailure, ModelInfo, Runner
 from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_FACE, NO_ONE, Row
 from dataloader.boxes import Box
 from dataloader.crops import context_square, face_square, margin_like
-from dataloader.detect import Detection, Detector, body_box
+from dataloader.detect import Detection, Detections, Detector, body_box
 from dataloader.sampling import choose_frames
 from dataloader.track import CutDetector, Person, Tracker
 
 BODY_ONLY = 0  # person number of a body without a detected face; tracked persons count from 1
 SLACK = 1e-6  # seconds of rounding error, since times are sums of fractions
 CONTEXT_SECONDS = 10.0  # since a face was visible in the scene; after that a body without a face is ignored
+BODY_SECONDS = 1.0  # between two searches for bodies while faces are visible; bodies move less, and the search is slow
 EARLY = 0.9  # a search may be a tenth early, so that it is on a sampled frame
 
 
@@ -161,6 +162,8 @@ class Watcher:
 
     Detection is slow. It is done on sampled frames at least ``detect_every`` seconds apart, and after at most twice
     that time if no frame is sampled. In between, persons keep their last position, until a cut removes all of them.
+
+    Bodies are searched only if the model reads them, or if no face shows a person. That search is the slowest of all.
     """
 
     def __init__(self, detector: Detector, tracker: Tracker, info: ModelInfo, grid: Grid, detect_every: float) -> None:
@@ -170,7 +173,9 @@ class Watcher:
         self.last_search: float | None = None
         self.last_face: float | None = None  # in this scene
         self.persons: list[Person] = []
+        self.detections = Detections([], [])  # of the last search
         self.bodies: list[Detection] = []
+        self.bodies_until = -1.0  # seconds, when bodies are searched again
 
     def look(self, seconds: float, frame: np.ndarray) -> Sample | None:
         """Update the persons, and return the frame as a sample if the grid takes it."""
@@ -179,18 +184,21 @@ class Watcher:
         is_due = self.last_search is None or seconds - self.last_search >= wait
         if (is_sampled or is_due) and self.is_cut(frame):
             self.tracker.end_scene()
-            self.scene, self.last_face, is_due = self.scene + 1, None, True
+            self.scene, self.last_face, is_due, self.bodies_until = self.scene + 1, None, True, -1.0
         if is_due:
-            detections = self.detector(frame)
-            self.last_search, self.bodies = seconds, detections.bodies
-            self.persons = self.tracker.update(seconds, detections)
+            self.last_search, self.detections = seconds, self.detector(frame)
+            self.persons = self.tracker.update(seconds, self.detections)
             if any(person.is_visible for person in self.persons):
                 self.last_face = seconds
         if not is_sampled:
             return None
+        if self.persons and self.info.crop_body and "context" in self.info.views and seconds >= self.bodies_until:
+            self.bodies, self.bodies_until = self.detections.bodies, seconds + BODY_SECONDS * EARLY
         views = {person.id: self._view(frame, person.face, person.is_visible) for person in self.persons}
-        if not views and self.bodies and had_face_lately(self.last_face, seconds) and not self.info.needs_face:
-            views[BODY_ONLY] = self._view(frame, None, False)
+        if not views and not self.info.needs_face and had_face_lately(self.last_face, seconds):
+            self.bodies, self.bodies_until = self.detections.bodies, -1.0
+            if self.bodies:
+                views[BODY_ONLY] = self._view(frame, None, False)
         return Sample(seconds, views, self.scene)
 
     def _view(self, frame: np.ndarray, face: Box | None, has_face: bool) -> View:

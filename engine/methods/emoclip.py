@@ -195,7 +195,12 @@ class EmoClip(Method):
 
     def set_trainable(self, model: nn.Module, config: Config) -> None:
         super().set_trainable(model, config)
-        model.text_encoder.requires_grad_(config.optim.weights_learn("text"))
+        tower, last = model.text_encoder, config.optim.text_blocks
+        blocks = tower.transformer.resblocks
+        if last > len(blocks):
+            raise UserError(f"--text-blocks {last}: the text tower has {len(blocks)} blocks")
+        tower.requires_grad_(False)
+        (blocks[-last:] if last else tower).requires_grad_(config.optim.weights_learn("text"))
 
     def adopt(self, report: Published, shape: ClipShape, flags: Mapping[str, Any]) -> Adopted:
         """Return options and classes. The user names the classes, since the model compares videos with any text."""

@@ -1,10 +1,15 @@
 """Frames sampled on a grid of times, and windows that slide over them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from apps.predict.windows import BODY_ONLY, FrameWindows, Grid, Sample, SlidingWindows, View
+from apps.predict.windows import BODY_ONLY, FrameWindows, Grid, Sample, SlidingWindows, View, Watcher
+from dataloader.detect import Detection, Detections
 from dataloader.sequences import window_starts
+from dataloader.track import Tracker
+from tests.support.watched import TWO_STREAMS
 
 
 def samples(times, persons=()):
@@ -83,3 +88,27 @@ def test_a_body_counts_if_no_face_was_detected():
     (first,) = run(SlidingWindows(2.0, 2.0), [body], 2.0)
     (second,) = run(SlidingWindows(2.0, 2.0), [body, face], 2.0)
     assert first.persons() == [BODY_ONLY] and second.persons() == [3]
+
+
+@pytest.mark.parametrize(
+    ("crops_body", "hidden_from", "expected"),
+    [
+        (True, None, [0, 1, 2, 3]),  # once a second
+        (False, None, []),
+        (True, 2.0, [0, 1, 2, 2.25, 2.5, 2.75, 3, 3.25, 3.5, 3.75]),  # without a face in every frame
+        (False, 2.0, [2, 2.25, 2.5, 2.75, 3, 3.25, 3.5, 3.75]),
+    ],
+)
+def test_bodies_are_searched_where_a_model_or_a_missing_face_needs_them(crops_body, hidden_from, expected):
+    now, searches = 0.0, []
+
+    def detector(frame):
+        faces = [] if hidden_from is not None and now >= hidden_from else [Detection(60, 20, 100, 60, 1.0)]
+        return Detections(faces, lambda: searches.append(now) or [Detection(20, 10, 140, 115, 1.0)])
+
+    tracker = Tracker(1, patience=0.1, hits=1)  # a person without a face is lost at once
+    watcher = Watcher(detector, tracker, replace(TWO_STREAMS, crop_body=crops_body), Grid(4.0, 25.0), 0.25)
+    for now in np.arange(0, 4, 0.25).tolist():
+        sample = watcher.look(now, np.full((120, 160, 3), 90, np.uint8))
+        assert sample.views.keys() == ({1} if hidden_from is None or now < hidden_from else {BODY_ONLY})
+    assert searches == expected

@@ -7,6 +7,7 @@ import pytest
 from dataloader.detect import (
     CascadeDetector,
     Detection,
+    Detections,
     body_box,
     detect_turned,
     open_detector,
@@ -48,7 +49,8 @@ def test_a_tilted_face_of_a_photograph(astronaut, angle):
 
 @pytest.mark.parametrize("frame", [np.full((240, 320, 3), 90, np.uint8), np.zeros((1, 3, 3), np.uint8)])
 def test_nothing_is_detected_in_empty_pictures(frame):
-    assert CascadeDetector(persons=9)(frame) == ([], [])
+    detections = CascadeDetector(persons=9)(frame)
+    assert detections.faces == detections.bodies == []
 
 
 def test_areas_by_hand():
@@ -102,6 +104,13 @@ def test_detections_in_a_rotated_picture_are_at_the_right_position(angle):
 def test_a_frame_is_reduced_by_its_longer_side(size, expected, growth):
     small, scale = shrink(np.zeros((size[1], size[0], 3), np.uint8), 480)
     assert small.shape[1::-1] == expected and scale == pytest.approx(growth)
+
+
+def test_bodies_are_searched_once_and_only_if_they_are_read():
+    searches = []
+    detections = Detections([], lambda: searches.append(1) or [Detection(*DRAWN_FACE, 0.5)])
+    assert detections.faces == searches == []
+    assert detections.bodies == detections.bodies == [(*DRAWN_FACE, 0.5)] and len(searches) == 1
 
 
 def test_faces_are_searched_while_a_person_is_missing(monkeypatch):

@@ -129,6 +129,19 @@ def test_heads_are_trained_and_towers_only_with_fine_tuning(tower, mafw, still, 
     assert {name.split(".")[0] for name in names} == parts | {"temporal", "logit_scale"}
 
 
+@pytest.mark.parametrize(("number", "blocks"), [(1, "1"), (2, "01")])
+def test_only_the_last_blocks_of_the_text_tower_learn(number, blocks, mafw, still, tmp_path):
+    words = [*mafw, *LEARN, "--lr", "0.1", "--finetune-text", "--text-blocks", number]
+    names = {name for name in changed(run_ok(words, tmp_path / "run"), still) if name.startswith("text_encoder.")}
+    expected = [f"text_encoder.transformer.resblocks.{block}." for block in blocks]
+    assert {name[: len(expected[0])] for name in names} == set(expected)
+
+
+def test_a_text_tower_with_fewer_blocks_is_refused(mafw, tmp_path, capsys):
+    words = [*mafw, "--finetune-text", "--text-blocks", 3, "--output-dir", tmp_path / "run"]
+    assert error_of(words, capsys) == "error: --text-blocks 3: the text tower has 2 blocks"
+
+
 @pytest.mark.parametrize("source", ["clip", "class"])
 def test_cached_features_leave_the_texts_as_they_are(source, mafw, tmp_path):
     """Only pictures are cached: rounded to half precision, they give the loss of pixels."""
@@ -193,9 +206,9 @@ def test_classes_that_do_not_exist_cannot_be_left_out(mafw, drawn, tmp_path, cap
 # -- resuming and processes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("more", [(), ("--finetune-text", "--finetune-visual", "--caption-source", "class")])
+@pytest.mark.parametrize("more", ["", "--finetune-text --text-blocks 1 --finetune-visual --caption-source class"])
 def test_a_run_resumed_inside_an_epoch_ends_with_the_same_bits(more, mafw, tmp_path):
-    words = [*mafw, *LEARN, *more, "--epochs", "3", "--milestones", "2", "--accumulate", "2"]
+    words = [*mafw, *LEARN, *more.split(), "--epochs", "3", "--milestones", "2", "--accumulate", "2"]
     run_ok(words, tmp_path / "alone")
     with pytest.MonkeyPatch.context() as patch:
         stop_at_step(patch, 6 + 3, send(signal.SIGTERM))  # 48 clips: 6 steps an epoch

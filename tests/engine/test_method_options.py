@@ -31,7 +31,7 @@ TWO_STREAMS = [
 CAPTIONS = [
     "--captions FILE", "--caption-source class", "--no-merge-positives", "--leave-out Fatigue", "--leave-out all",
     "--swapped-heads", "--lr-text-encoder 1e-6", "--finetune-visual", "--finetune-text", "--targets FILE",
-    "--subject-folds 3", "--regression-loss ccc",
+    "--text-blocks 1", "--subject-folds 3", "--regression-loss ccc",
 ]  # fmt: skip
 PROMPTS = [
     "--contexts-number 4", "--class-token-position front", "--no-class-specific-contexts", "--no-tune-prompts",
@@ -149,6 +149,18 @@ def test_flags_that_nothing_reads_are_refused(words, flag):
 def test_fine_tuned_towers_learn_at_a_thousandth_of_the_rate(words, image, text):
     options = read("emoclip", words)
     assert options["lr_image_encoder"] == pytest.approx(image) and options["lr_text_encoder"] == pytest.approx(text)
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "message"),
+    [
+        ("emoclip", "--text-blocks 2", "--text-blocks 2 is not used with --lr-text-encoder 0"),
+        ("clip-caer", "--text-ramp-down 5 --epochs 5", "--text-ramp-down 5: the training has 5 epochs"),
+    ],
+)
+def test_options_of_the_texts_are_refused_where_they_mean_nothing(model, words, message):
+    with pytest.raises(UserError, match=message):
+        read(model, words)
 
 
 def test_methods_without_swapped_heads_have_heads_of_64():

@@ -78,3 +78,27 @@ def test_all_contexts_are_trained_and_nothing_else(clip, position, class_specifi
 def test_a_text_too_long_for_clip_is_named(clip):
     with pytest.raises(ValueError, match="77 tokens.*very"):
         learner(clip, texts=["very " * 80])
+
+
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("class_specific", [True, False])
+def test_packed_texts_have_the_features_and_gradients_of_padded_ones(clip, position, class_specific):
+    prompts, weights = learner(clip, position, class_specific), torch.randn(len(TEXTS), clip.shape.embed_dim)
+    results = []
+    for length, packing in ((77, None), (prompts.length, prompts.packing)):
+        features = clip.text(prompts(), prompts.end, length, packing)
+        (gradient,) = torch.autograd.grad((features * weights).sum(), prompts.context)
+        results.append((features, gradient))
+    (padded, padded_gradient), (packed, packed_gradient) = results
+    assert (packed - padded).norm() < 1e-5 * padded.norm()
+    assert (packed_gradient - padded_gradient).norm() < 1e-4 * padded_gradient.norm()
+
+
+@pytest.mark.parametrize(
+    ("position", "class_specific", "shared"), [("end", True, 1), ("end", False, 6), ("middle", False, 3)]
+)
+def test_tokens_that_all_texts_start_with_are_computed_once(clip, position, class_specific, shared):
+    prompts = learner(clip, position, class_specific)
+    lengths = [len(ids_of(text)) + CONTEXTS + 2 for text in TEXTS]
+    assert len(prompts.packing.places) == sum(lengths) - (len(TEXTS) - 1) * shared
+    assert prompts.packing.rows.max() == len(prompts.packing.places) - 1
