@@ -717,7 +717,7 @@ class ResultOptions:
         part="training", metavar="N|A,B,..."
     )
     grid: tuple[str, ...] = result_option(
-        (), 'Options and their values, all combinations: "mi_loss_weight=0,0.5 adapter=none".',
+        (), 'Options and their values, all combinations: "mi_loss_weight=0,0.5 adapter=none"; | begins another grid.',
         modes=("ablate",), part="clip lists", metavar="NAME=A,B"
     )
     drop_one: bool = result_option(

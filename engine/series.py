@@ -152,18 +152,24 @@ def check_ablation(config: Config) -> None:
     read_grid(results.grid)
 
 
-def read_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the values of each option in a grid such as ``slerp_weight=0,0.5``, checked like those of its flag."""
-    grid: dict[str, list[Any]] = {}
-    for text in " ".join(texts).split():
-        name, equals, values = text.partition("=")
-        if not equals or not name or "" in values.split(","):
-            raise UserError(f"--grid {text}: expected NAME=VALUE,VALUE such as slerp_weight=0,0.5")
-        field = _grid_option(name, text)
-        if field.name in grid:
-            raise UserError(f"--grid {text}: {field.name} is named twice; write all its values behind one NAME=")
-        grid[field.name] = [_grid_value(field, value) for value in values.split(",")]
-    return grid
+def read_grid(texts: Sequence[str]) -> list[dict[str, list[Any]]]:
+    """Return the values of each option in grids such as ``slerp_weight=0,0.5 | ema=0.99``, checked like their flags.
+
+    ``|`` ends a grid: the options of one grid vary together, and those of different grids one at a time.
+    """
+    grids: list[dict[str, list[Any]]] = []
+    for part in " ".join(texts).split("|"):
+        grid: dict[str, list[Any]] = {}
+        for text in part.split():
+            name, equals, values = text.partition("=")
+            if not equals or not name or "" in values.split(","):
+                raise UserError(f"--grid {text}: expected NAME=VALUE,VALUE such as slerp_weight=0,0.5")
+            field = _grid_option(name, text)
+            if field.name in grid:
+                raise UserError(f"--grid {text}: {field.name} is named twice; write all its values behind one NAME=")
+            grid[field.name] = [_grid_value(field, value) for value in values.split(",")]
+        grids.append(grid)
+    return [grid for grid in grids if grid]
 
 
 def _grid_option(word: str, text: str) -> dataclasses.Field:

@@ -147,8 +147,8 @@ def variants_of(config: Config) -> list[Variant]:
     if config.results.drop_one:
         parts = method_named(config.model.model).parts
         candidates += [(f"without {part.name}", part.without) for part in parts if part.is_on(config)]
-    grid = read_grid(config.results.grid)
-    candidates += [("", dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
+    for grid in read_grid(config.results.grid):
+        candidates += [("", dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
     variants: dict[tuple, Variant] = {}
     for name, values in candidates:
         changes = {key: value for key, value in values.items() if value != options[key]}

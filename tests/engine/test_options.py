@@ -211,7 +211,7 @@ def test_invalid_seeds_are_refused(text):
 
 
 def test_values_of_a_grid_have_the_type_of_their_option():
-    grid = read_grid(["slerp_weight=0,0.5 --epochs=2", "logit-adj=off,True", "adapter=none", "milestones=10,10+15"])
+    [grid] = read_grid(["slerp_weight=0,0.5 --epochs=2", "logit-adj=off,True", "adapter=none", "milestones=10,10+15"])
     assert grid == {
         "slerp_weight": [0.0, 0.5],
         "epochs": [2],
@@ -219,8 +219,9 @@ def test_values_of_a_grid_have_the_type_of_their_option():
         "adapter": ["none"],
         "milestones": [(10,), (10, 15)],
     }
+    assert read_grid(["ema=0.9 |", "dropout=0,0.1 | lr=1"]) == [{"ema": [0.9]}, {"dropout": [0.0, 0.1]}, {"lr": [1.0]}]
     assert type(grid["slerp_weight"][0]) is float and type(grid["epochs"][0]) is int
-    assert read_grid(["lambda_mi=0"]) == {"mi_loss_weight": [0.0]}  # an alias is its option
+    assert read_grid(["lambda_mi=0"]) == [{"mi_loss_weight": [0.0]}]  # an alias is its option
 
 
 REFUSED = [  # command, fragments of the message, separated by |

@@ -143,3 +143,12 @@ def test_every_variant_has_its_own_folder(words):
 def test_changes_are_written_as_they_would_be_typed():
     flags = {variant.name: variant.changed_flags for variant in variants("--drop-one", "--logit-adj")}
     assert flags["without face stream"] == "--streams context --adapter none" and flags["base"] == ""
+
+
+def test_a_bar_begins_another_grid():
+    assert changes("--grid", "slerp_weight=0 mi_loss_weight=0,1 | ema=0.9") == {
+        "base": {},
+        "slerp_weight=0.0 mi_loss_weight=0.0": {"slerp_weight": 0.0, "mi_loss_weight": 0.0},
+        "slerp_weight=0.0 mi_loss_weight=1.0": {"slerp_weight": 0.0, "mi_loss_weight": 1.0},
+        "ema=0.9": {"ema": 0.9},
+    }
