@@ -43,3 +43,19 @@ def test_without_a_pack_the_script_proposes_one(base):
 def test_a_pack_without_raer_gives_a_one_line_error(base):
     run = train(base, RAER_ROOT="", RAER_PACK="crops")
     assert run.returncode == 2 and run.stderr.startswith("error: RAER_PACK=") and run.stderr.count("\n") == 1
+
+
+def test_the_study_compares_all_recipes_and_continues_where_it_was_stopped(base):
+    """On a set of the user; with a folder for results alone the script draws one."""
+    words = [base / "study", base / "RAER root", *QUICK, "--workers", "0", "--seeds", "2"]
+    command = ["bash", str(ROOT / "recipes/study.sh"), *map(str, words)]
+    settings = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    for _ in range(2):
+        run = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=240)
+        assert run.returncode == 0, run.stderr
+        times = {file: file.stat().st_mtime_ns for file in (base / "study").rglob("best.pt")}
+    names = {file.parent.parent.name for file in times}
+    assert {"clip_caer", "advanced", "rapt", "best", "without-logit-adjustment"} <= names
+    assert "already done" in run.stdout and "is complete (1 epochs, scored)" in run.stdout
+    for name in ("report/report.html", "drop-one/ablation.md", "comparison/rapt/comparison.md"):
+        assert (base / "study" / name).stat().st_size > 0
