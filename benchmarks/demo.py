@@ -19,12 +19,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import numpy as np
-
-from analysis.intervals import groups_of
+from analysis.compare import compare_folders
 from analysis.metrics import brackets
-from analysis.paired import Pair
-from analysis.results import read_predictions
 from benchmarks.machine import describe_machine
 from benchmarks.runs import fingerprint, run_folder, scored_run, spread, summarize_run
 from simulate import Settings, write_set
@@ -45,18 +41,18 @@ def main() -> int:
     options = parse()
     root, names = Path(f"{options.root}-{options.set_seed}"), list(options.only or ROWS)
     write_set(root, Settings(clips=2400, persons=160, imbalance="raer", test_fraction=0.4, seed=options.set_seed))
-    jobs = [(name, seed) for seed in range(1, options.seeds + 1) for name in names if name != "zero-shot" or seed == 1]
-    threads = max((os.cpu_count() or 1) // options.jobs, 1)
-    run_one = partial(run, root=root, out=options.out, threads=threads)
+    cores = os.cpu_count() or 1
+    run_one = partial(run, root=root, out=options.out, seeds=options.seeds)
+    if BEST in names:  # first and alone, because it fills the cache that other rows read
+        run_one(BEST, threads=cores)
     with ThreadPoolExecutor(options.jobs) as pool:
-        outcomes = dict(zip(jobs, pool.map(run_one, jobs), strict=True))
-    rows = {name: [outcome for job, outcome in outcomes.items() if job[0] == name] for name in names}
+        rows = dict(zip(names, pool.map(partial(run_one, threads=max(cores // options.jobs, 1)), names), strict=True))
     result = {
         "simulated": True,
         "machine": describe_machine(),
         "set": json.loads((root / "about.json").read_text(encoding="utf-8")),
         "runs": rows,
-        "best minus": {name: difference(name, rows, options.out) for name in names if BEST in names and name != BEST},
+        "best minus": {name: difference(name, options.out) for name in names if BEST in names and name != BEST},
     }
     print(table(result))
     if not options.only:
@@ -78,30 +74,25 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(job: tuple[str, int], root: Path, out: str, threads: int) -> dict[str, Any]:
-    """Run one row with one seed in a separate process, unless it is finished, and return its figures."""
-    name, seed = job
+def run(name: str, root: Path, out: str, seeds: int, threads: int) -> list[dict[str, Any]]:
+    """Train one row with every seed in a separate process, unless that is finished; return the figures of each run."""
     before, after = ROWS[name]
-    words = [*before, "@recipes/simulated.args", "--root-dir", str(root), "--seed", str(seed), "--workers", "1", *after]
+    words = [*before, "@recipes/simulated.args", "--root-dir", str(root), "--workers", "1", *after]
+    numbers = range(1, seeds + 1) if before else [None]
+    words += ["--seeds", ",".join(map(str, numbers))] if before else []
     files = [Path("weights/mini_clip.safetensors"), Path("annotation/RAER/simulated.json"), root / "about.json"]
-    mark = fingerprint(ROWS[name], [*files, *sorted(Path("recipes").glob("*.args"))])
-    metrics = scored_run(words, run_folder(out, name, seed), mark, threads)
-    return summarize_run(name, seed, metrics)
+    mark = fingerprint((ROWS[name], seeds), [*files, *sorted(Path("recipes").glob("*.args"))])
+    folder = run_folder(out, name)
+    seconds = scored_run(words, folder, mark, threads)["seconds"]
+    folders = {seed: folder / f"seed-{seed}" if before else folder for seed in numbers}
+    metrics = {seed: json.loads((run / "metrics.json").read_text(encoding="utf-8")) for seed, run in folders.items()}
+    return [summarize_run(name, seed, values | {"seconds": seconds / len(folders)}) for seed, values in metrics.items()]
 
 
-def difference(name: str, rows: dict[str, list[dict[str, Any]]], out: str) -> dict[str, Any]:
+def difference(name: str, out: str) -> dict[str, Any]:
     """Return the UAR of the best recipe minus that of a row, with its interval over persons and seeds."""
-    runs = [
-        [read_predictions([run_folder(out, row, run["seed"]) / "predictions.csv"]) for run in rows[row]]
-        for row in (name, BEST)
-    ]
-    first = runs[0][0]
-    if any((run.ids, run.names) != (first.ids, first.names) for model in runs for run in model):
-        raise SystemExit(f"{name}: was scored on other clips than {BEST}; remove {out}")
-    predicted = [np.stack([run.predicted for run in model]) for model in runs]
-    groups = groups_of(first.ids, first.persons, "persons")
-    pair = Pair(first.label, *predicted, groups, len(first.names), len(runs[0]) == len(runs[1]))
-    return pair.difference("uar").as_dict()
+    folders = (str(run_folder(out, name)), str(run_folder(out, BEST)))
+    return compare_folders(folders, "persons", ()).scores["uar"]
 
 
 def table(result: dict[str, Any]) -> str:

@@ -34,16 +34,18 @@ def scored_run(words: list[str], folder: Path, mark: str, threads: int) -> dict[
     return metrics | {"seconds": float((folder / "seconds.txt").read_text(encoding="utf-8"))}
 
 
-def summarize_run(name: str, seed: int, metrics: dict[str, Any]) -> dict[str, Any]:
+def summarize_run(name: str, seed: int | None, metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the figures, recalls and seconds of a run, and print one line about it to standard error."""
     recalls = {label: values["recall"] for label, values in metrics["per_class"].items()}
-    print(f"{name}, seed {seed}: UAR {metrics['uar']:.1f} in {metrics['seconds']:.0f} s", file=sys.stderr, flush=True)
+    title = name if seed is None else f"{name}, seed {seed}"
+    print(f"{title}: UAR {metrics['uar']:.1f} in {metrics['seconds']:.0f} s", file=sys.stderr, flush=True)
     return {"seed": seed, **{f: metrics[f] for f in FIGURES}, "recall": recalls, "seconds": metrics["seconds"]}
 
 
-def run_folder(out: str, name: str, seed: int) -> Path:
-    """Return the output folder of a run, named after its table row and its seed."""
-    return Path(out, f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}-seed{seed}")
+def run_folder(out: str, name: str, seed: int | None = None) -> Path:
+    """Return the output folder of a run, or of the series over all seeds, named after its table row."""
+    plain = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    return Path(out, plain if seed is None else f"{plain}-seed{seed}")
 
 
 def fingerprint(settings: Any, files: list[Path]) -> str:
