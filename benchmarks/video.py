@@ -12,8 +12,8 @@ from YuNet if it is installed (both on the H.264 file), and from the simulation 
 pixels used in training. Pairs: two persons side by side, with --max-persons 2. Cuts: persons and empty rooms alternate,
 6 s each; the measure is how long predictions continue for a person who is not visible any more. Speed and memory: a
 minute of video at 25 frames per second whose packets are repeated, with overlay and the default face detector. With
---speed: processor time of one person at 640 x 360, with and without overlay, and with a search for bodies in every search
-for faces; the variants take turns. Writes benchmarks/results/video.json.
+--speed: processor time of one person at 640 x 360, with and without overlay, and with bodies searched as often as
+faces; the variants take turns. Writes benchmarks/results/video.json.
 """
 
 import argparse
@@ -145,7 +145,7 @@ def measure_long(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def measure_speed(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Return the processor time of a second of video of one person, before and after bodies were searched less often."""
+    """Return the processor time of a second of video of one person, with bodies searched each time and less often."""
     segments = find_segments(args.root_dir, args.list, most=2)
     frames = ((s.seconds, s.frame[60:420]) for s in play(segments, args.root_dir, SCALE))
     path = write_video(folder / "speed.mp4", frames, FPS)
