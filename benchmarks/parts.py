@@ -36,7 +36,7 @@ def measure(shape: ClipShape, rounds: int, with_compile: bool) -> dict[str, Any]
         ),
         "--amp bf16, images": compare(lambda: encode(images), lambda: encode(images, torch.bfloat16), rounds),
     }
-    results |= texts(subject, rounds) | packed_texts(shape, rounds) | fused_update(shape, rounds)
+    results |= texts(subject, rounds) | fused_update(shape, rounds)
     if with_compile:
         compiled = make_subject(shape, "clip_caer", ["--lr-image-encoder", "0"]).task.model.image_encoder
         compiled.compile()

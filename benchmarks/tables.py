@@ -38,7 +38,7 @@ def training_table(results: dict[str, Any]) -> str:
     for name, values in results.get("full", {}).items():
         if "ratio" in values:
             lines.append(row(f"full fine-tuning step, {name}", values))
-    for name, values in results.get("parts", {}).items():
+    for name, values in (results.get("parts", {}) | results.get("texts", {})).items():
         lines.append(row(name, values))
     if "evaluation" in results:
         lines.append(row("evaluation, 2 clips a pass", results["evaluation"]["float32"]))

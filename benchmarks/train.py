@@ -41,6 +41,7 @@ def main() -> int:
     measures = {
         "frozen": lambda: frozen_epochs(make_subject(shape, "clip_caer", frozen), rounds),
         "parts": lambda: parts.measure(shape, rounds, options.compile),
+        "texts": lambda: parts.packed_texts(shape, rounds),
         "full": lambda: full_step(make_subject(shape, "clip_caer", []), rounds),
         "evaluation": lambda: evaluation(make_subject(shape, "advanced", ["--adapter", "published"]), rounds),
         "start": lambda: start.measure(shape),
@@ -56,7 +57,7 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = ["frozen", "parts", "full", "evaluation", "start"]
+    names = ["frozen", "parts", "texts", "full", "evaluation", "start"]
     parser.add_argument("--shapes", choices=SHAPES, default="ViT-B/32", help="model size (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="number of rounds (default: 3)")
     parser.add_argument("--only", nargs="+", choices=names, help="measurements to repeat (default: all)")

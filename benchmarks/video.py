@@ -4,17 +4,21 @@
     python -m benchmarks.video --root-dir data/raer-sim --seconds 0      # without the long video
     python -m benchmarks.video --root-dir data/raer-sim --seconds 120 --segments 0 --pairs 0 --cuts 0
     python -m benchmarks.video --segments 0 --pairs 0 --seconds 0        # only cuts; a few minutes
+    python -m benchmarks.video --segments 0 --pairs 0 --seconds 0 --cuts 0 --speed 3     # only speed; a few minutes
 
 Segments: clips of one person and one emotion of the simulated test list, 8 s each, joined to one video of 640 x 480,
 twice the size of training. A segment is classified correctly if most of its windows are. Boxes come from the cascades,
 from YuNet if it is installed (both on the H.264 file), and from the simulation (true boxes), also with the margin of 20
 pixels used in training. Pairs: two persons side by side, with --max-persons 2. Cuts: persons and empty rooms alternate,
 6 s each; the measure is how long predictions continue for a person who is not visible any more. Speed and memory: a
-minute of video at 25 frames per second whose packets are repeated, with overlay and the default face detector. Writes
-benchmarks/results/video.json.
+minute of video at 25 frames per second whose packets are repeated, with overlay and the default face detector. With
+--speed: processor time of one person at 640 x 360, with and without overlay, and with bodies searched as often as
+faces; the variants take turns. Writes benchmarks/results/video.json.
 """
 
 import argparse
+import functools
+import itertools
 import json
 import resource
 import tempfile
@@ -30,9 +34,11 @@ import cv2
 import numpy as np
 import torch
 
+from apps.predict import windows
 from apps.predict.run import Predictor
 from apps.predict.timeline import Row
 from benchmarks.machine import describe_machine
+from benchmarks.timing import compare
 from benchmarks.video_pairs import detectors, measure_cuts, measure_pairs
 from benchmarks.video_render import repeat_video, write_video
 from benchmarks.video_segments import FPS, Segment, VideoFrame, find_segments, majority_class, play
@@ -138,6 +144,39 @@ def measure_long(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
+def measure_speed(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return the processor time of a second of video of one person, with bodies searched each time and less often."""
+    segments = find_segments(args.root_dir, args.list, most=2)
+    frames = ((s.seconds, s.frame[60:420]) for s in play(segments, args.root_dir, SCALE))
+    path = write_video(folder / "speed.mp4", frames, FPS)
+    predictor, rows = Predictor(args.checkpoint), {}
+
+    def predict(number: Iterator[int], overlay: bool, body_seconds: float) -> None:
+        with patch.object(windows, "BODY_SECONDS", body_seconds):
+            timeline = predictor.record(path, folder / f"speed-{next(number)}", overlay=overlay, keep_rows=True)
+        rows[body_seconds] = timeline.rows
+
+    results: dict[str, Any] = {
+        "faces_by": resolve_face_model(None),
+        "video_seconds": len(segments) * 8,
+        "size": "640 x 360",
+    }
+    number = itertools.count()
+    for name, overlay in (("without overlay", False), ("with overlay", True)):
+        slow, fast = (functools.partial(predict, number, overlay, seconds) for seconds in (0.0, windows.BODY_SECONDS))
+        ratio = compare(slow, fast, args.speed)
+        per_second = {key: round(ratio[key] / results["video_seconds"], 3) for key in ("slow_seconds", "fast_seconds")}
+        results[name] = {
+            "speed-up by bodies once a second": ratio["ratio"],
+            "processor_seconds_before": per_second["slow_seconds"],
+            "processor_seconds": per_second["fast_seconds"],
+        }
+    before, after = rows[0.0], rows[windows.BODY_SECONDS]
+    results["other_predictions"] = sum(a.predicted != b.predicted for a, b in zip(before, after, strict=True))
+    results["windows"] = len(after)
+    return results
+
+
 def memory_in_use() -> int:
     """Return the resident memory of this process in MiB, from Linux's /proc."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -153,6 +192,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=6, help="videos of two persons; 0 skips them (default: 6)")
     parser.add_argument("--cuts", type=int, default=6, help="persons of the video with cuts; 0 skips it (default: 6)")
     parser.add_argument("--seconds", type=float, default=3600, help="length of long video; 0 skips it (default: 3600)")
+    parser.add_argument(
+        "--speed", type=int, default=0, help="rounds of the speed of one person; 0 skips it (default: 0)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="result file (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(CORES)
@@ -164,6 +206,7 @@ def main() -> None:
             ("pairs", args.pairs, measure_pairs),
             ("cuts", args.cuts, measure_cuts),
             ("long", args.seconds, measure_long),
+            ("speed", args.speed, measure_speed),
         ):
             if amount:
                 results[name] = measure(args, Path(folder)) | {"machine": describe_machine()}

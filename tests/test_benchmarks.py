@@ -55,7 +55,7 @@ def test_rows_of_the_gpu_benchmark_without_time_are_reported(tmp_path, monkeypat
     assert rows and all(row["failed"].startswith("not measured") for row in rows)
 
 
-@pytest.mark.parametrize("part", ["frozen", "full", "evaluation", "parts"])
+@pytest.mark.parametrize("part", ["frozen", "full", "evaluation", "parts", "texts"])
 def test_every_part_of_the_training_benchmark_runs(part, tmp_path, monkeypatch, capsys):
     words = f"train --shapes tiny --rounds 1 --no-compile --only {part}"
     results = results_of(bench_train, words, tmp_path / "train.json", monkeypatch)
@@ -67,6 +67,7 @@ def test_every_part_of_the_training_benchmark_runs(part, tmp_path, monkeypatch, 
 def test_the_tables_in_the_documents_are_the_measured_ones():
     for name, write, document in (
         ("train", tables.training_table, "performance"),
+        ("texts", tables.training_table, "performance"),
         ("data", tables.data_table, "performance"),
         ("lora", tables.lora_table, "backbones"),
     ):
