@@ -67,12 +67,19 @@ def face_square(frame: np.ndarray, box: Box | None, size: int, margin: int = MAR
     crop = np.ascontiguousarray(crop_face(frame, box, margin))
     if crop.shape[:2] != (size, size):
         crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BILINEAR))
-    return np.ascontiguousarray(crop.transpose(2, 0, 1))
+    return to_planes(crop)
 
 
 def context_square(frame: np.ndarray, box: Box | None, size: int) -> np.ndarray:
     """Return (3, size, size) uint8 of the context, letterboxed: what a model sees in evaluation."""
-    return np.ascontiguousarray(letterbox(crop_context(frame, box), size).transpose(2, 0, 1))
+    return to_planes(letterbox(crop_context(frame, box), size))
+
+
+def to_planes(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) → (3, H, W) uint8, by OpenCV, which is several times as fast as a copy of the transposed array."""
+    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(pixels, list(planes))
+    return planes
 
 
 def margin_like(face_width: float | None, box: Box) -> int:

@@ -257,7 +257,7 @@ def encode(square: np.ndarray, quality: int) -> np.ndarray:
     """Return (3, S, S) as a JPEG with colours at full resolution, because crops are small and faces are red."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
     settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    return cv2.imencode(".jpg", np.ascontiguousarray(square[::-1].transpose(1, 2, 0)), settings)[1].ravel()
+    return cv2.imencode(".jpg", cv2.merge(tuple(square[::-1])), settings)[1].ravel()
 
 
 def estimate_size(clips: list[Clip], views: Views, options: PackOptions) -> int:

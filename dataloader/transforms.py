@@ -16,6 +16,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from dataloader.crops import to_planes
+
 Part = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
 
 FULL_AREA: Part = (0.0, 0.0, 1.0, 1.0)
@@ -180,9 +182,7 @@ def to_square(
         elif augmentation.part != FULL_AREA:
             inside = part_within(augmentation.part, inside)
         pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=inside))
-    if augmentation.flip:
-        pixels = pixels[:, ::-1]
-    square = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    square = to_planes(cv2.flip(pixels, 1) if augmentation.flip else pixels)
     if colors := augmentation.colors:
         square = recolor(torch.from_numpy(square), **colors).numpy()
     if augmentation.erased != NOWHERE:
