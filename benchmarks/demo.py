@@ -25,6 +25,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.runs import fingerprint, run_folder, scored_run, spread, summarize_run
 from simulate import Settings, write_set
 
+SET = {"clips": 2400, "persons": 160, "imbalance": "raer", "test_fraction": 0.4}
 BEST = "best"
 ROWS = {  # row → words of the command before @recipes/simulated.args, and flags after it
     "zero-shot": ([], ["--mode", "zero-shot"]),
@@ -40,7 +41,7 @@ ROWS = {  # row → words of the command before @recipes/simulated.args, and fla
 def main() -> int:
     options = parse()
     root, names = Path(f"{options.root}-{options.set_seed}"), list(options.only or ROWS)
-    write_set(root, Settings(clips=2400, persons=160, imbalance="raer", test_fraction=0.4, seed=options.set_seed))
+    write_set(root, Settings(**SET, seed=options.set_seed))
     cores = os.cpu_count() or 1
     run_one = partial(run, root=root, out=options.out, seeds=options.seeds)
     if BEST in names:  # first and alone, because it fills the cache that other rows read
