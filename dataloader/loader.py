@@ -45,7 +45,7 @@ class Batch(TypedDict, total=False):
     saturation: Tensor  # (B, 2) float32
     hue: Tensor  # (B, 2) float32, share of the colour circle
     grayscale: Tensor  # (B, 2) bool
-    erased: Tensor  # (B, 2, 4) float32, shares of width and height
+    erased: Tensor  # (B, 2, 4) float64, shares of width and height
     hides_face: Tensor  # (B, 2) bool
     face_sizes: Tensor  # (B, T, 2) int64, width and height of the face crops before they became squares
     face_areas: Tensor  # (B, T, 4) int64, pixels of the context that show the face

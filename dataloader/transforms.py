@@ -104,7 +104,7 @@ def sample_augmentation(rng: np.random.Generator, limits: AugmentationLimits = D
 def as_tensors(augmentations: list[Augmentation], names: list[str]) -> dict[str, Tensor]:
     """Return tensors with a row for each augmentation: angle, flip, and the numbers in ``names``."""
     columns = {name: [getattr(each, name) for each in augmentations] for name in ("angle", "flip", *names)}
-    exact = ("angle", "part")
+    exact = ("angle", "part", "erased")
     return {n: torch.tensor(values, dtype=torch.float64 if n in exact else None) for n, values in columns.items()}
 
 

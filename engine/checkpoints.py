@@ -1,5 +1,6 @@
 """Open a checkpoint of this project or a published one: its content, its options and its model."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -225,11 +226,16 @@ def naming_stored_files(path: Path, config: Config, flags: Mapping[str, Any]) ->
         yield
     except UserError as error:
         files = {name: getattr(config.data, name) for name in ("root_dir", *names_with(below_root=True))}
-        stored = {name: file for name, file in files.items() if file and name not in flags and file in str(error)}
+        stored = {n: file for n, file in files.items() if file and n not in flags and names_path(str(error), file)}
         if not stored:
             raise
         words = ", ".join(f"{flag_of(name)} {file}" for name, file in stored.items())
         raise UserError(f"{error} ({path} says {words}; name your own)") from None
+
+
+def names_path(text: str, path: str) -> bool:
+    """Return whether a text holds ``path``, alone or as the start or the end of a longer path."""
+    return re.search(rf"(?<![\w.-]){re.escape(str(Path(path)))}(?=[/:;,)\s]|$)", text) is not None
 
 
 def model_config(content: dict[str, Any], flags: dict[str, Any]) -> Config:

@@ -182,6 +182,7 @@ def cache_name(
         facts = [str(clip.folder.resolve()), clip.frames, times, boxes.get(clip.key)]
         facts += [clip.span] if clip.span else []
         facts += [views.face_boxes.get(clip.key)] if hides_face else []
+        facts += [clip.id] if sampled else []  # from which the variants are sampled
         digest.update(json.dumps(facts).encode())
     return f"{stream}-{digest.hexdigest()[:20]}"
 

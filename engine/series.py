@@ -139,7 +139,7 @@ def check_ablation(config: Config) -> None:
     results, mode, model = config.results, config.run.mode, config.model
     if mode != "ablate":
         return
-    if not results.grid and not results.drop_one and config.run.resume is None:
+    if not read_grid(results.grid) and not results.drop_one and config.run.resume is None:
         raise UserError('--mode ablate needs --grid "NAME=A,B ..." or --drop-one')
     if not method_named(model.model).reads_lists(config) or model.task != "classification":
         raise UserError(
@@ -149,7 +149,6 @@ def check_ablation(config: Config) -> None:
     for flag, value in (("--fold", config.data.fold), ("--leave-out", config.data.leave_out)):
         if value == "all":
             raise UserError(f"{flag} all: an ablation uses one split; pass one value")
-    read_grid(results.grid)
 
 
 def read_grid(texts: Sequence[str]) -> list[dict[str, list[Any]]]:

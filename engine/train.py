@@ -33,6 +33,7 @@ from engine.shared import is_sharing
 from engine.step import TrainingStep, with_partners
 from engine.waiting import TimedLoader, WaitingAdvice, seconds_left
 from utils.checkpoint import save_checkpoint
+from utils.config import flag_of
 from utils.errors import UserError, about
 from utils.lazy import Lazy
 from utils.runlog import progress_bar, time_left
@@ -126,9 +127,11 @@ class Trainer(Loop):
         """Return the caches of ``--cache-features`` by split; for test clips only if they select the epoch."""
         if not self.config.data.cache_features:
             return {}
-        if self.config.data.cache_variants == 1 and (varied := augmentation_limits(self.config.data).varied):
+        ranges = features.sampled_ranges(augmentation_limits(self.config.data), "context")
+        if self.config.data.cache_variants == 1 and ranges:
+            name, value = next(iter(ranges.items()))
             raise UserError(
-                f"--cache-variants 1 stores frames without augmentation, so that {varied[0]} would never change; pass "
+                f"{flag_of(name)} {value:g}: --cache-variants 1 stores frames without augmentation; pass "
                 f"--cache-variants 2 or more"
             )
         make = partial(features.cache_features, self.config, self.task.model.image_encoder, session=self.session)

@@ -7,7 +7,7 @@
 #   bash recipes/study.sh outputs/study
 # RAER: 12 trainings for the recipes and 3 for each part of best. Their time on a GPU is not measured here; the published
 # log of rapt has 7.8 hours for one of its trainings, and a pack (RAER_PACK of train.sh) saves most of the decoding.
-# Simulated students: under an hour on two cores, STUDY_HELP
+# Simulated students: 12 trainings and 3 for each of four parts; their time is not measured.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 

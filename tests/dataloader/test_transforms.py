@@ -15,6 +15,7 @@ from dataloader.transforms import (
     PLAIN,
     Augmentation,
     AugmentationLimits,
+    as_tensors,
     augment_squares,
     black_out,
     cached_variants,
@@ -142,6 +143,15 @@ def test_colours_change_in_a_fixed_order_after_the_turn_and_before_the_erasing()
     expected = planes(image.convert("L").convert("RGB")).copy()
     expected[:, 13:58, 6:38] = 0  # 0.2 to 0.9 of 64 rows, 0.1 to 0.6 of 64 columns
     assert np.array_equal(to_square(np.asarray(picture()), sample, 64), expected)
+
+
+def test_an_edge_between_two_pixels_is_rounded_alike_on_the_device():
+    S = 224
+    erased = tuple((edge + 0.5 + 1e-9) / S for edge in (20, 30, 120, 130))  # float32 would round some of them down
+    numbers = as_tensors([Augmentation(erased=erased)], ["erased"])
+    square = augment_squares(torch.full((1, 1, 3, S, S), 9, dtype=torch.uint8), torch.ones(1, 1, 2), **numbers)[0, 0, 0]
+    black = (square == 0).nonzero()
+    assert black.min(dim=0).values.tolist() == [31, 21] and black.max(dim=0).values.tolist() == [130, 120]
 
 
 def test_areas_are_black_in_their_clip_and_their_frames():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dataloader.classes import ANNOTATION
-from engine.checkpoints import evaluation_config, model_config
+from engine.checkpoints import evaluation_config, model_config, naming_stored_files
 from engine.config import make_config
 from engine.options import group_of, names_with
 from tests.support.resuming import read
@@ -240,6 +240,22 @@ def test_wrong_paths_in_a_checkpoint_are_named_with_it(refused, edited, trained)
     text = f"{root}/lost.json: {missing} (FILE says --bounding-box-body lost.json; name your own)"
     assert text in refusal("--root-dir", root, bounding_box_body="lost.json")
     assert "FILE says" not in refusal("--root-dir", root, *gone)
+
+
+@pytest.mark.parametrize(
+    ("root", "text", "is_named"),
+    [
+        (".", "--ci persons: the persons in these clips are unknown; pass --ci clips.", False),
+        ("data", "metadata of data.json: not a list", False),
+        ("/data", "/data2/face.json: no such file", False),
+        ("/data/", "/data/face.json: no such file", True),
+        ("data", "the boxes (data) are damaged", True),
+    ],
+)
+def test_a_stored_path_is_named_only_where_an_error_is_about_it(root, text, is_named):
+    with pytest.raises(UserError) as caught, naming_stored_files(Path("f.pt"), make_config({"root_dir": root}), {}):
+        raise UserError(text)
+    assert str(caught.value) == (f"{text} (f.pt says --root-dir {root}; name your own)" if is_named else text)
 
 
 STORED = {

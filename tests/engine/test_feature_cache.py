@@ -191,6 +191,15 @@ def test_a_changed_frame_box_or_encoder_makes_another_cache(small):
     assert hash_tensors(moved) != hash_tensors(encoder.state_dict())
 
 
+def test_sampled_variants_belong_to_the_id_from_which_they_are_sampled(small):
+    clips, views, _ = small
+    renamed = [replace(clip, id=f"other/{clip.id}") for clip in clips]
+    for limits, count in ((AugmentationLimits(), 1), (AugmentationLimits(hue=0.2), 2)):
+        variants = cached_variants(2, limits)
+        names = {cache_name("w", c, views, "face", variants, "none", limits=limits) for c in (clips, renamed)}
+        assert len(names) == count
+
+
 def test_an_interrupted_run_leaves_no_partial_cache(small, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
@@ -314,9 +323,9 @@ def test_files_of_killed_runs_are_removed_and_files_being_written_are_kept(small
 
 
 def test_a_cache_without_variants_refuses_augmentation_that_it_cannot_hold(small_flags, tmp_path, capsys):
-    words = [*small_flags, "--cache-features", "--cache-variants", "1", "--lr-image-encoder", "0", "--grayscale", "0.5"]
-    error = error_of([*words, "--output-dir", str(tmp_path / "run")], capsys)
-    assert "--cache-variants 1" in error and "grayscale" in error and "--cache-variants 2 or more" in error
+    words = [*small_flags, "--cache-features", "--cache-variants", "1", "--lr-image-encoder", "0"]
+    error = error_of([*words, "--mask-face", "0.5", "--output-dir", str(tmp_path / "run")], capsys)
+    assert "--mask-face 0.5: --cache-variants 1 stores" in error and "--cache-variants 2 or more" in error
 
 
 def test_a_variant_of_the_cache_has_the_augmentation_that_is_sampled_for_its_clip(small, tmp_path):

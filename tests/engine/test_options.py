@@ -344,6 +344,7 @@ REFUSED = [  # command, fragments of the message, separated by |
     (f"{LISTS} --seeds 2 --seed 4294967295", "--seeds|4294967296"),
     # ablations
     ("--mode ablate", "--grid|--drop-one"),
+    ("--mode ablate --grid |", "--grid|--drop-one"),
     ("--grid lr=1", "--grid|--mode ablate"),
     ("--mode eval --eval-checkpoint x.pt --drop-one", "--drop-one|--mode ablate"),
     ("--mode ablate --drop-one --model sequence", "sequence|clip by clip"),
