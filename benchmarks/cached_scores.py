@@ -51,9 +51,7 @@ def main() -> int:
     options = parser.parse_args()
     runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as scratch:
-        train_clips = write_short_list(
-            Path(options.root, "annotation/train.txt"), options.every, Path(scratch, "train.txt")
-        )
+        train_clips = write_short_list(options.root, options.every, Path(scratch, "train.txt"))
         for seed in range(1, options.seeds + 1):
             for kind, flag in KINDS.items():
                 runs[kind].append(run(kind, flag, seed, options, Path(scratch)))

@@ -48,9 +48,7 @@ def main() -> int:
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     with tempfile.TemporaryDirectory() as scratch:
         pack_set(options.root, Path(scratch, "pack"))
-        result["train_clips"] = write_short_list(
-            Path(options.root, "annotation/train.txt"), options.every, Path(scratch, "train.txt")
-        )
+        result["train_clips"] = write_short_list(options.root, options.every, Path(scratch, "train.txt"))
         rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             for name, words in ways.items():

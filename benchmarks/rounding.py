@@ -79,9 +79,7 @@ def main() -> int:
     options = parse()
     runs: dict[str, list[dict[str, float]]] = {"float32": [], "exact": []}
     with tempfile.TemporaryDirectory() as scratch:
-        train_clips = write_short_list(
-            Path(options.root, "annotation/train.txt"), options.every, Path(scratch, "train.txt")
-        )
+        train_clips = write_short_list(options.root, options.every, Path(scratch, "train.txt"))
         for seed in range(1, options.seeds + 1):
             for kind, rows in runs.items():
                 rows.append(run(kind, seed, options, Path(scratch)))

@@ -56,9 +56,9 @@ def fingerprint(settings: Any, files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def write_short_list(file: Path, every: int, path: Path) -> int:
-    """Write every Nth line of the list ``file`` to ``path`` and return the number of lines."""
-    lines = file.read_text(encoding="utf-8").splitlines()[::every]
+def write_short_list(root: str, every: int, path: Path) -> int:
+    """Write every Nth line of the train list of a simulated set to ``path`` and return the number of lines."""
+    lines = Path(root, "annotation/train.txt").read_text(encoding="utf-8").splitlines()[::every]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(lines)
 
