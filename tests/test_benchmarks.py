@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import demo, gpu, lesson, plain, rounding, tables
+from benchmarks import demo, gpu, growth, lesson, plain, rounding, tables
 from benchmarks import train as bench_train
 from benchmarks.fuzz import CRASHED, KINDS, UNNAMED, fuzz, names_file_and_line, table, time_limit
 from benchmarks.mutations import ValidInputs
@@ -70,10 +70,30 @@ def test_the_tables_in_the_documents_are_the_measured_ones():
         ("texts", tables.training_table, "performance"),
         ("data", tables.data_table, "performance"),
         ("lora", tables.lora_table, "backbones"),
+        ("growth", growth.table, "scaling"),
     ):
         text = (ROOT / f"docs/{document}.md").read_text(encoding="utf-8")
         measured = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
         assert write(measured) in text, name
+
+
+@pytest.mark.parametrize(("seconds", "slope"), [([2, 20], "1.00"), ([2, 200], "2.00"), ([2, 2], "0.00"), ([0, 2], "")])
+def test_the_slope_is_that_of_the_logarithms(seconds, slope):
+    rows = [{"size": size, "seconds": figure} for size, figure in zip((10, 100), seconds, strict=True)]
+    assert growth.slopes(rows, "seconds") == ["", slope]
+
+
+def test_growth_is_measured_in_processes_of_their_own(tmp_path, monkeypatch, capsys):
+    """Boxes of 4 and of 4,000 clips: the many need more time and more memory."""
+    row = "read boxes of faces and bodies"
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(growth.ROWS, row, (*growth.ROWS[row][:2], [4, 4000], growth.ROWS[row][3]))
+    monkeypatch.setattr("sys.argv", ["growth", "--only", row, "--out", str(tmp_path / "growth.json")])
+    assert growth.main() == 0
+    few, many = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))["rows"][row]
+    assert (few["size"], many["size"]) == (4, 4000)
+    assert many["seconds"] > 5 * few["seconds"] and many["raised_mb"] > few["raised_mb"]
+    assert (tmp_path / "growth.png").stat().st_size > 1000 and f"| {row} | 4,000 clips |" in capsys.readouterr().out
 
 
 def test_exact_updates_are_those_of_double_precision():
