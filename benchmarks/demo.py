@@ -33,6 +33,7 @@ ROWS = {  # row → words of the command before @recipes/simulated.args, and fla
     "advanced": (["@recipes/advanced.args"], []),
     "rapt": (["@recipes/rapt.args"], ["--select-on", "val"]),
     BEST: (["@recipes/best.args"], []),
+    "best, no logit adjustment": (["@recipes/best.args"], ["--no-logit-adj"]),
     "best, face only": (["@recipes/best.args"], ["--streams", "face"]),
     "best, context only": (["@recipes/best.args"], ["--streams", "context"]),
 }
@@ -99,23 +100,15 @@ def difference(name: str, out: str) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """Return the results as a Markdown table."""
     classes = result["set"]["classes"]
-    lines = [
-        f"| simulated test persons | UAR | WAR | lowest recall | {BEST} minus this, 95 % interval | beyond noise |"
-    ]
-    lines += ["|---|---|---|---|---|---|"]
+    lines = [f"| simulated test persons | UAR | lowest recall | {BEST} minus this, 95 % |", "|---|---|---|---|"]
     for name, runs in result["runs"].items():
         recalls = {label: mean(run["recall"][label] for run in runs) for label in classes}
         lowest = min(recalls, key=recalls.get)
-        cells = [spread([run[score] for run in runs]) for score in ("uar", "war")]
-        cells += [f"{recalls[lowest]:.0f} ({lowest})", *difference_cells(result["best minus"].get(name))]
+        gain = result["best minus"].get(name)
+        cells = [spread([run["uar"] for run in runs]), f"{recalls[lowest]:.0f} ({lowest})"]
+        cells.append("" if gain is None else f"{gain['value']:+z.1f} {brackets(gain['interval'])}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def difference_cells(values: dict[str, Any] | None) -> list[str]:
-    if values is None:
-        return ["", ""]
-    return [f"{values['value']:+.1f} {brackets(values['interval'])}".strip(), values["verdict"]]
 
 
 if __name__ == "__main__":

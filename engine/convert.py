@@ -121,7 +121,8 @@ def average_checkpoints(paths: list[Path], flags: dict[str, Any], merges: bool) 
 
 def constant_tensors(model: nn.Module) -> set[str]:
     """Return the names of a model's tensors that no training changes: all buffers but those of batch normalisation."""
-    return {name for name, _ in model.named_buffers()} - running_statistics(model).keys()
+    buffers = {name for name, _ in model.named_buffers()} & model.state_dict().keys()
+    return buffers - running_statistics(model).keys()
 
 
 def difference_of_models(first: dict[str, Any], second: dict[str, Any], constant: set[str]) -> str | None:

@@ -15,6 +15,7 @@ EVAL = ["--mode", "eval", "--workers", "0", "--device", "cpu", "--eval-checkpoin
 SHORT = "--epochs 2 --milestones --optimizer AdamW --lr 1e-3 --lr-image-encoder 1e-3 --lr-prompt-learner 3e-3".split()
 SHORT += ["--temperature", "0.02", "--normalize", "clip"]
 SURE = "0.5"
+HALF = "0.42"  # about half of the 20 answers are more confident, some of them false
 
 
 def numbers(run, kind):
@@ -134,19 +135,19 @@ def test_calibration_without_validation_clips_gives_a_one_line_error(tiny_argume
 
 
 def test_withheld_answers_are_those_below_the_threshold(best, tmp_path):
-    run = run_main([*EVAL, best, "--abstain", SURE, "--ci", "clips"], tmp_path / "run")
-    sure = numbers(run, "prob").max(axis=1) >= float(SURE)
+    run = run_main([*EVAL, best, "--abstain", HALF, "--ci", "clips"], tmp_path / "run")
+    sure = numbers(run, "prob").max(axis=1) >= float(HALF)
     assert [row["answered"] for row in run.predictions] == [str(int(value)) for value in sure]
     assert 0 < sure.sum() < 20
     label, predicted, scores = classes(run)[sure], classes(run, "predicted")[sure], run.metrics["abstain"]
-    assert (scores["threshold"], scores["answered"], scores["coverage"]) == (float(SURE), sure.sum(), sure.mean())
+    assert (scores["threshold"], scores["answered"], scores["coverage"]) == (float(HALF), sure.sum(), sure.mean())
     present = sorted(set(label))
     assert scores["uar"] == pytest.approx(100 * recall_score(label, predicted, labels=present, average="macro"))
     assert scores["war"] == pytest.approx(100 * (label == predicted).mean())
     assert scores["absent_classes"] == [name for c, name in enumerate(NAMES) if c not in present]
     for name in ("war", "coverage"):
         assert scores["intervals"][name][0] < scores[name] < scores["intervals"][name][1]
-    assert f"--abstain {SURE}: {sure.sum()} of 20 answered" in run.out
+    assert f"--abstain {HALF}: {sure.sum()} of 20 answered" in run.out
 
 
 @pytest.mark.parametrize(("threshold", "answered"), [("1", 0), ("0", 20)])

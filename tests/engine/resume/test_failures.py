@@ -14,10 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import models.losses
+from analysis.results import read_predictions
 from engine.methods.clip_caer import PromptTask
 from engine.step import TrainingStep
 from main import main
@@ -30,7 +32,6 @@ from tests.support.resuming import (
     STEPS,
     Crash,
     assert_resumes,
-    assert_same_end,
     at_forward,
     call,
     crash,
@@ -38,6 +39,7 @@ from tests.support.resuming import (
     interrupt,
     on_call,
     one_line,
+    outcome,
     patched,
     read,
     send,
@@ -197,9 +199,14 @@ class TestOutOfMemory:
         assert not (tmp_path / "run").exists()  # no file prevents the next try
 
     def test_a_validation_batch_that_does_not_fit_is_halved(self, flags, uninterrupted, tmp_path):
+        """Logits differ in the last digits, since a matrix product may sum in another order for another batch size."""
         in_validation = partial(at_forward, number=EPOCH + STEPS + 1, act=raise_out_of_memory)
         patched(in_validation, *flags, "--output-dir", tmp_path / "run").ok()
-        assert_same_end(tmp_path / "run", uninterrupted)
+        values, targets = outcome(tmp_path / "run"), outcome(uninterrupted)
+        tensors = values.keys() - {"metrics", "predictions", "history"}
+        assert len(tensors) > 100 and all(values[key] == targets[key] for key in tensors)
+        halved, whole = (read_predictions([run / "predictions.csv"]) for run in (tmp_path / "run", uninterrupted))
+        assert halved.ids == whole.ids and np.allclose(halved.logits, whole.logits, rtol=0, atol=1e-4)
 
     def test_evaluation_stops_if_one_clip_does_not_fit(self, flags, uninterrupted, tmp_path):
         words = evaluation(flags, uninterrupted, tmp_path / "eval")
