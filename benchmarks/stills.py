@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.compare import compare_folders
-from benchmarks.demo import difference_cells
+from analysis.metrics import brackets
 from benchmarks.machine import describe_machine
 from benchmarks.runs import fingerprint, run_folder, scored_run, spread, summarize_run
 from simulate import LayoutSettings, write_set
@@ -125,6 +125,12 @@ def table(result: dict[str, Any]) -> str:
         cells = [f"{row['clips']} ({row['train_clips']})", row["tower"], *uar]
         lines.append(f"| {' | '.join([*cells, *difference_cells(row['stills minus small CLIP'])])} |")
     return "\n".join(lines)
+
+
+def difference_cells(values: dict[str, Any] | None) -> list[str]:
+    if values is None:
+        return ["", ""]
+    return [f"{values['value']:+z.1f} {brackets(values['interval'])}".strip(), values["verdict"]]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,11 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 
-out=${1:?first argument: a folder for all results}
+if [ $# -eq 0 ]; then
+  echo "error: name a folder for all results: bash recipes/stills_to_video.sh outputs/stills_to_video" >&2
+  exit 2
+fi
+out=$1
 shift
 if [ $# -lt 4 ] || [[ $1 == -* ]]; then
   "$PYTHON" -m simulate --layout raf-db --out "$out/data/stills" --clips 280 --persons 30

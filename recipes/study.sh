@@ -11,7 +11,11 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 
-out=${1:?first argument: a folder for all results}
+if [ $# -eq 0 ]; then
+  echo "error: name a folder for all results: bash recipes/study.sh outputs/study" >&2
+  exit 2
+fi
+out=$1
 shift
 recipes=(clip_caer advanced rapt best)
 all=(--select-on val --seeds 3)
