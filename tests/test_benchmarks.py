@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import demo, gpu, growth, lesson, plain, rounding, tables
+from benchmarks import demo, gpu, growth, lesson, plain, rounding, stills, tables
 from benchmarks import train as bench_train
 from benchmarks.fuzz import CRASHED, KINDS, UNNAMED, fuzz, names_file_and_line, table, time_limit
 from benchmarks.mutations import ValidInputs
@@ -71,6 +71,7 @@ def test_the_tables_in_the_documents_are_the_measured_ones():
         ("data", tables.data_table, "performance"),
         ("lora", tables.lora_table, "backbones"),
         ("growth", growth.table, "scaling"),
+        ("stills", stills.table, "results"),
     ):
         text = (ROOT / f"docs/{document}.md").read_text(encoding="utf-8")
         measured = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
