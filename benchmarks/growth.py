@@ -1,6 +1,6 @@
 """Measures how processor time and peak memory grow with clips, length of lists and videos, and persons.
 
-    python -m benchmarks.growth                                    # under 5 minutes on two cores
+    python -m benchmarks.growth
     python -m benchmarks.growth --hour --only "predict a video"    # also an hour of video; other rows are kept
 
 Every figure is of a process of its own: processor time of the work without imports and preparation, peak memory, and by

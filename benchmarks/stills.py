@@ -124,14 +124,10 @@ def table(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         uar = [spread([run["uar"] for run in row["runs"][start]]) for start in STARTS]
         cells = [f"{row['clips']} ({row['train_clips']})", row["tower"], *uar]
-        lines.append(f"| {' | '.join([*cells, *difference_cells(row['stills minus small CLIP'])])} |")
+        gain = row["stills minus small CLIP"]
+        cells += [f"{gain['value']:+z.1f} {brackets(gain['interval'])}", gain["verdict"]]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def difference_cells(values: dict[str, Any] | None) -> list[str]:
-    if values is None:
-        return ["", ""]
-    return [f"{values['value']:+z.1f} {brackets(values['interval'])}".strip(), values["verdict"]]
 
 
 if __name__ == "__main__":

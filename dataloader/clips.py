@@ -275,15 +275,13 @@ def indexes_of(clip: Clip, views: Views, rng: np.random.Generator, training: boo
     return choose_frames(N, T, views.duration, views.sampling, rng, training, views.downsample, views.offset)
 
 
-def training_indexes(
-    clip: Clip, views: Views, rng: np.random.Generator, dropped: float, key: tuple[int, int, int]
-) -> np.ndarray:
-    """Return ``indexes_of`` in training, a share ``dropped`` of them replaced; ``key`` is (seed, epoch, position).
+def without_dropped(indexes: np.ndarray, share: float, key: tuple[int, int, int]) -> np.ndarray:
+    """Return the indexes with a ``share`` of the frames replaced; ``key`` is (seed, epoch, position).
 
     The replaced ones are sampled on their own, so that they change no other number of the clip.
     """
-    indexes, (seed, epoch, position) = indexes_of(clip, views, rng, training=True), key
-    return drop_frames(indexes, dropped, np.random.default_rng([seed, 10, epoch, position])) if dropped else indexes
+    seed, epoch, position = key
+    return drop_frames(indexes, share, np.random.default_rng([seed, 10, epoch, position])) if share else indexes
 
 
 class ClipDataset(Dataset):
@@ -319,10 +317,9 @@ class ClipDataset(Dataset):
         clip = self.clips[index]
         rng = np.random.default_rng([self.seed, 1, epoch, position])
         face = context = PLAIN
-        if not self.training:
-            indexes = indexes_of(clip, self.views, rng, training=False)
-        else:
-            indexes = training_indexes(clip, self.views, rng, self.dropped_frames, (self.seed, epoch, position))
+        indexes = indexes_of(clip, self.views, rng, self.training)
+        indexes = without_dropped(indexes, self.dropped_frames, (self.seed, epoch, position))
+        if self.training:
             face, context = sample_augmentation(rng, self.limits), sample_augmentation(rng, self.limits)
             context = face if self.shared else context
         augmentations = {"face": face, "context": context}
@@ -389,11 +386,8 @@ class FeatureDataset(Dataset):
         epoch, position, index = key
         clip, rng = self.clips[index], np.random.default_rng([self.seed, 1, epoch, position])
         item: Batch = {"label": clip.label, "id": clip.id, "replaced_frames": 0}
-        if self.training:
-            indexes = training_indexes(clip, self.views, rng, self.dropped_frames, (self.seed, epoch, position))
-        else:
-            indexes = indexes_of(clip, self.views, rng, training=False)
-        rows = self.starts[clip.id] + indexes
+        indexes = indexes_of(clip, self.views, rng, self.training)
+        rows = self.starts[clip.id] + without_dropped(indexes, self.dropped_frames, (self.seed, epoch, position))
         variant = None
         for stream, features in self.features.items():
             if variant is None or not self.shared:
