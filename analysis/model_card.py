@@ -110,7 +110,7 @@ def hub_metrics(run: Run) -> list[dict[str, Any]]:
         {
             "type": kind,
             "name": (name if bounds is None else f"{name}, {level} {statements.span(bounds, digits)}") + doubt,
-            "value": round(value, digits),
+            "value": round(value, digits) + 0.0,
         }
         for kind, name, value, bounds, digits in rows
         if is_number(value)

@@ -48,11 +48,6 @@ def score_and_write(
     ids, label, logits, replaced = predict(task, loader, config, session, split)
     if replaced:
         session.log.warn(f"{split}: {replaced} unreadable frames were replaced by their clip's nearest frame")
-    faulty = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if len(faulty):
-        raise UserError(
-            f"{len(faulty)} of {len(ids)} predictions are not finite, first that of {ids[faulty[0]]}; try --amp off"
-        )
     if 0 < calibrated.clips < FEW_TO_CALIBRATE:
         session.log.warn(
             f"the temperature was fitted on only {calibrated.clips} clips: with fewer than {FEW_TO_CALIBRATE} it may "
@@ -121,6 +116,13 @@ def predict_changed(
     count, replaced = (int(value) for value in group.sum([len(rows), replaced]))
     ids, labels, *answers = zip(*group.gather_list(rows, count), strict=True)
     by_change = {change: np.stack(answer) for change, answer in zip(changes, answers, strict=True)}
+    for values in by_change.values():
+        faulty = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(faulty):
+            first = ids[faulty[0]]
+            raise UserError(
+                f"{name}: {len(faulty)} of {len(ids)} predictions are not finite, first that of {first}; try --amp off"
+            )
     return list(ids), np.array(labels), by_change, replaced
 
 

@@ -8,8 +8,12 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 
-root=${1:?first argument: the folder of a set in the layout of Aff-Wild2}
-out=${2:?second argument: a folder for all results}
+if [ $# -lt 2 ]; then
+  echo "error: name the folder of the set and one for all results: bash recipes/abaw.sh data/videos outputs/abaw" >&2
+  exit 2
+fi
+root=$1
+out=$2
 fold=${3:-0}
 recipe=${4:-recipes/sequence.args}
 shift $(($# < 4 ? $# : 4))

@@ -1,6 +1,7 @@
 """model_card.md: facts of the run, unknown facts named as unknown, written beside best.pt."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -147,9 +148,13 @@ def test_the_header_of_long_videos_and_of_numbers(tmp_path):
     videos = hub_card_of(tmp_path / "videos", video_metrics()).data
     values = {result.metric_name.split(",")[0]: result.metric_value for result in videos.eval_results}
     assert values == {"Valence and arousal": -0.1, "Expression": 0.5} and videos.datasets is None
-    numbers = hub_card_of(tmp_path / "numbers", number_metrics()).data.eval_results[0]
+    metrics = number_metrics()
+    numbers = hub_card_of(tmp_path / "numbers", metrics).data.eval_results[0]
     assert numbers.metric_value == 0.66 and numbers.metric_name == "CCC of withdrawal, 95 % interval 0.400 – 0.800"
     assert numbers.dataset_split == "cross-validation" and numbers.dataset_name == UNKNOWN
+    metrics["targets"]["withdrawal"]["ccc"] = -0.0001
+    zero = hub_card_of(tmp_path / "zero", metrics).data.eval_results[0].metric_value
+    assert math.copysign(1, zero) == 1
 
 
 @pytest.mark.parametrize(

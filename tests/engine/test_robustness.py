@@ -1,7 +1,10 @@
 """``--corrupt``: what each corruption does to pixels, and the table of scores. ``--test-views``: the same of views."""
 
 import csv
+import math
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -14,12 +17,14 @@ from dataloader.annotation import read_annotation
 from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views
+from engine import clip_predict
 from engine.checkpoints import open_checkpoint, rebuild
 from engine.clip_predict import enlarged, mirrored
 from engine.device import to_pixels
 from engine.methods.clip_caer import PromptTask
 from engine.robustness import LEVELS, corrupt
 from tests.support.tools import error_of, run_main, run_ok
+from utils.errors import UserError
 
 BOXES = {"face": read_face_boxes, "body": read_body_boxes}
 
@@ -191,6 +196,17 @@ def model_and_clips(trained):
     views = Views(**settings, face_boxes=faces, body_boxes=bodies)
     clips = read_annotation("annotation/test.txt", data.root_dir, classes)
     return opened, config, PromptTask(model, classes.names, config.loss), ClipDataset(clips, views)
+
+
+def test_a_view_with_predictions_that_are_not_finite_gives_a_one_line_error(monkeypatch):
+    monkeypatch.setattr(clip_predict, "passes", lambda task, batches, *rest: [batch["logits"] for batch in batches])
+    batch = {"id": ["a", "b"], "label": torch.zeros(2), "replaced_frames": 0, "logits": torch.zeros(2, 5)}
+    broken = torch.tensor([[0.0] * 5, [0.0, math.nan, 0.0, 0.0, 0.0]])
+    changes = {"single view": lambda batch: batch, "mirrored": lambda batch: batch | {"logits": broken}}
+    session = SimpleNamespace(group=SimpleNamespace(sum=list, gather_list=lambda rows, count: rows))
+    message = "^test views: 1 of 2 predictions are not finite, first that of b; try --amp off$"
+    with pytest.raises(UserError, match=message):
+        clip_predict.predict_changed(MagicMock(), [[batch]], changes, None, session, "test views")
 
 
 def test_a_training_scores_the_views_of_its_test_clips_from_pixels(small_flags, tmp_path):
