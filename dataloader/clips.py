@@ -14,10 +14,7 @@ from torch.utils.data import Dataset
 from dataloader.annotation import Clip
 from dataloader.boxes import Box, FaceBoxes, nearest_boxes
 from dataloader.crops import (
-    NO_AREA,
     Area,
-    area_in_context,
-    black_out_area,
     choose_shrink,
     context_area,
     cut,
@@ -28,7 +25,7 @@ from dataloader.crops import (
 )
 from dataloader.frames import BadFrame, decode_frame, jpeg_size
 from dataloader.loader import Batch
-from dataloader.sampling import choose_frames, drop_frames
+from dataloader.sampling import choose_frames
 from dataloader.transforms import (
     DEFAULT_LIMITS,
     PLAIN,
@@ -70,7 +67,6 @@ class Squares:
 
     pixels: dict[str, Tensor]  # stream → (V, T, 3, S, S) uint8, V augmentations
     face_sizes: Tensor  # (T, 2) widths and heights of the face crops before they became squares
-    face_areas: Tensor  # (T, 4) pixels of the context with the face: left, top, right, bottom; 0: none is known
     replaced: int  # number of unreadable frames, replaced by neighbours
 
 
@@ -79,7 +75,6 @@ class Crop(NamedTuple):
 
     pixels: np.ndarray  # (H, W, 3) uint8
     inside: Box | None = None  # the part of the pixels that is the view; None: all
-    face: Area = NO_AREA  # the pixels of a context that show what the face stream sees
 
 
 class SquareSource(Protocol):
@@ -118,19 +113,12 @@ class FrameFiles:
             by_frame = {index: frame_crops[stream] for index, frame_crops in crops.items()}
             rows = []
             for augmentation in augmentations:
-                squares = {i: square_of(crop, augmentation, size) for i, crop in by_frame.items()}
+                squares = {i: to_square(crop.pixels, augmentation, size, crop.inside) for i, crop in by_frame.items()}
                 rows.append(np.stack([squares[index] for index in frames]))
             pixels[stream] = torch.from_numpy(np.stack(rows))
         faces = [crops[i]["face"].pixels.shape for i in frames] if "face" in pixels else [(1, 1, 3)] * len(frames)
-        areas = [crops[i]["context"].face if "context" in pixels else NO_AREA for i in frames]
         sizes = torch.tensor([(width, height) for height, width, _ in faces])
-        return Squares(pixels, sizes, torch.tensor(areas), replaced)
-
-
-def square_of(crop: Crop, augmentation: Augmentation, size: int) -> np.ndarray:
-    """Return a crop as an augmented square (3, size, size) uint8."""
-    pixels = black_out_area(crop.pixels, crop.face) if augmentation.hides_face else crop.pixels
-    return to_square(pixels, augmentation, size, crop.inside)
+        return Squares(pixels, sizes, replaced)
 
 
 def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int, dict[str, Crop]], int]:
@@ -233,18 +221,14 @@ def cut_pixels(
     """Return the crops of a decoded frame by stream. ``size``: size of the full frame if it was shrunk."""
     width, height = size if shrink > 1 else (frame.shape[1], frame.shape[0])
     face, context = _areas(width, height, face_box, body_box, views.streams)
-    crops, face_in_context = {}, NO_AREA
-    if face_box is not None and context is not None:
-        area = face_area(width, height, face_box)
-        if area != (0, 0, width, height):  # the whole frame: a box outside it, or a frame that shows nothing else
-            face_in_context = area_in_context(area, context, views.size)
+    crops = {}
     if face is not None:
         pixels, inside = cut_shrunk(frame, face, shrink) if shrink > 1 else (cut(frame, face), None)
         crops["face"] = Crop(pixels.copy(), inside)  # a copy, because the next frame is decoded into the same memory
     if context is not None and shrink > 1:
-        crops["context"] = Crop(letterbox_shrunk(frame, context, shrink, views.size), face=face_in_context)
+        crops["context"] = Crop(letterbox_shrunk(frame, context, shrink, views.size))
     elif context is not None:
-        crops["context"] = Crop(letterbox(cut(frame, context), views.size), face=face_in_context)
+        crops["context"] = Crop(letterbox(cut(frame, context), views.size))
     return crops
 
 
@@ -275,15 +259,6 @@ def indexes_of(clip: Clip, views: Views, rng: np.random.Generator, training: boo
     return choose_frames(N, T, views.duration, views.sampling, rng, training, views.downsample, views.offset)
 
 
-def without_dropped(indexes: np.ndarray, share: float, key: tuple[int, int, int]) -> np.ndarray:
-    """Return the indexes with a ``share`` of the frames replaced; ``key`` is (seed, epoch, position).
-
-    The replaced ones are sampled on their own, so that they change no other number of the clip.
-    """
-    seed, epoch, position = key
-    return drop_frames(indexes, share, np.random.default_rng([seed, 10, epoch, position])) if share else indexes
-
-
 class ClipDataset(Dataset):
     """``dataset[epoch, position, clip]``: all random numbers are a pure function of (seed, epoch, position).
 
@@ -300,13 +275,11 @@ class ClipDataset(Dataset):
         training: bool = False,
         shared_augmentation: bool = True,
         limits: AugmentationLimits = DEFAULT_LIMITS,
-        dropped_frames: float = 0.0,
         seed: int = 0,
         augment: str = "worker",
     ) -> None:
         self.clips, self.views, self.source = clips, views, source or FrameFiles(views)
         self.training, self.shared, self.limits, self.seed = training, shared_augmentation, limits, seed
-        self.dropped_frames = dropped_frames
         self.augments_later = training and augment == "device"
 
     def __len__(self) -> int:
@@ -318,7 +291,6 @@ class ClipDataset(Dataset):
         rng = np.random.default_rng([self.seed, 1, epoch, position])
         face = context = PLAIN
         indexes = indexes_of(clip, self.views, rng, self.training)
-        indexes = without_dropped(indexes, self.dropped_frames, (self.seed, epoch, position))
         if self.training:
             face, context = sample_augmentation(rng, self.limits), sample_augmentation(rng, self.limits)
             context = face if self.shared else context
@@ -329,8 +301,6 @@ class ClipDataset(Dataset):
         item |= {stream: pixels[0] for stream, pixels in squares.pixels.items()}  # (T, 3, S, S)
         if self.augments_later:
             item |= as_tensors([face, context], self.limits.varied) | {"face_sizes": squares.face_sizes}
-            if "hides_face" in item:
-                item["face_areas"] = squares.face_areas
         return item
 
 
@@ -373,11 +343,10 @@ class FeatureDataset(Dataset):
         *,
         training: bool = False,
         shared_augmentation: bool = True,
-        dropped_frames: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.clips, self.features, self.starts, self.views = clips, features, starts, views
-        self.training, self.shared, self.dropped_frames, self.seed = training, shared_augmentation, dropped_frames, seed
+        self.training, self.shared, self.seed = training, shared_augmentation, seed
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -386,8 +355,7 @@ class FeatureDataset(Dataset):
         epoch, position, index = key
         clip, rng = self.clips[index], np.random.default_rng([self.seed, 1, epoch, position])
         item: Batch = {"label": clip.label, "id": clip.id, "replaced_frames": 0}
-        indexes = indexes_of(clip, self.views, rng, self.training)
-        rows = self.starts[clip.id] + without_dropped(indexes, self.dropped_frames, (self.seed, epoch, position))
+        rows = self.starts[clip.id] + indexes_of(clip, self.views, rng, self.training)
         variant = None
         for stream, features in self.features.items():
             if variant is None or not self.shared:

@@ -1,7 +1,5 @@
 """The two views of a frame: the face box with a margin, and the context letterboxed to a square. No torch here."""
 
-import math
-
 import cv2
 import numpy as np
 from PIL import Image
@@ -10,7 +8,6 @@ from dataloader.boxes import Box
 
 MARGIN = 20  # pixels around the face box
 Area = tuple[int, int, int, int]  # left, top, right, bottom in whole pixels
-NO_AREA: Area = (0, 0, 0, 0)
 
 
 def face_area(width: int, height: int, box: Box | None, margin: int = MARGIN) -> Area:
@@ -106,27 +103,6 @@ def letterbox(crop: np.ndarray, size: int) -> np.ndarray:
     square = np.zeros((size, size, 3), dtype=np.uint8)
     square[y : y + height, x : x + width] = cv2.resize(crop, (width, height), interpolation=cv2.INTER_LINEAR)
     return square
-
-
-def area_in_context(face: Area, context: Area, size: int) -> Area:
-    """Return the pixels of the letterboxed ``context`` that show any part of ``face``; both are areas of the frame."""
-    left, top, right, bottom = context
-    width, height, x, y = letterbox_size(right - left, bottom - top, size)
-    step_x, step_y = width / (right - left), height / (bottom - top)
-    area = (
-        x + max(math.floor((face[0] - left) * step_x), 0),
-        y + max(math.floor((face[1] - top) * step_y), 0),
-        x + min(math.ceil((face[2] - left) * step_x), width),
-        y + min(math.ceil((face[3] - top) * step_y), height),
-    )
-    return area if _has_pixels(area) else NO_AREA
-
-
-def black_out_area(pixels: np.ndarray, area: Area) -> np.ndarray:
-    """Return a copy of pixels (H, W, 3) that is black in ``area``."""
-    pixels = pixels.copy()
-    pixels[area[1] : area[3], area[0] : area[2]] = 0
-    return pixels
 
 
 def choose_shrink(face: Area | None, context: Area | None, size: int) -> int:

@@ -46,9 +46,7 @@ class Batch(TypedDict, total=False):
     hue: Tensor  # (B, 2) float32, share of the colour circle
     grayscale: Tensor  # (B, 2) bool
     erased: Tensor  # (B, 2, 4) float64, shares of width and height
-    hides_face: Tensor  # (B, 2) bool
     face_sizes: Tensor  # (B, T, 2) int64, width and height of the face crops before they became squares
-    face_areas: Tensor  # (B, T, 4) int64, pixels of the context that show the face
 
     features: Tensor  # (B, T, D) float32 of a window
     missing: Tensor  # (B, T) bool, True where a frame has no file and the features of another frame
@@ -59,7 +57,7 @@ class Batch(TypedDict, total=False):
     start: Tensor  # (B,) int64, the first frame of each window
 
 
-AUGMENTATION_KEYS = (*(field.name for field in fields(Augmentation)), "face_sizes", "face_areas")
+AUGMENTATION_KEYS = (*(field.name for field in fields(Augmentation)), "face_sizes")
 
 
 def collate(items: list[Batch]) -> Batch:

@@ -238,7 +238,6 @@ class ClipCrops(Dataset):
             "content": content,
             "boxes": dict(zip(STREAMS, map(digest, boxes_of(clip, self.views)), strict=True)),
             "face_sizes": squares.face_sizes.tolist(),
-            "face_areas": squares.face_areas.tolist(),
             "replaced": squares.replaced,
         }
         if self.format == "raw":

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from dataloader.annotation import Clip
 from dataloader.clips import Squares, Views, boxes_of, streams_of
-from dataloader.crops import NO_AREA
 from dataloader.frames import BadFrame, hash_files, list_frames
 from dataloader.transforms import PLAIN, Augmentation, as_tensors, augment_squares
 from utils.errors import UserError, quote
@@ -58,7 +57,6 @@ class PackedClip(TypedDict):
     content: str
     boxes: dict[str, str]
     face_sizes: list[tuple[float, float]]
-    face_areas: NotRequired[list[tuple[int, int, int, int]]]  # of the context; packs of older versions lack them
     replaced: Annotated[int, Range(0)]
     file: str
     offset: Annotated[int, Range(0)]
@@ -98,19 +96,16 @@ class Pack:
     def frames(self) -> dict[str, tuple[str, ...]]:
         return {key: tuple(entry["frames"]) for key, entry in self.clips.items()}
 
-    def check(self, clips: list[Clip], views: Views, hides_faces: bool = False) -> int:
-        """Return how many clips have no frames here to compare with; raise a UserError at the first change.
-
-        ``hides_faces``: faces will be hidden in the context, so that their boxes count, too.
-        """
+    def check(self, clips: list[Clip], views: Views) -> int:
+        """Return how many clips have no frames here to compare with; raise a UserError at the first change."""
         options = {"image_size": views.size, "decode": views.decode}
         for name, value in options.items():
             if self.settings[name] != value:
                 flag = "--" + name.replace("_", "-")
                 raise self.stale(f"made with {flag} {self.settings[name]}, this run has {value}")
-        return sum(not self._check_clip(clip, views, hides_faces) for clip in clips)
+        return sum(not self._check_clip(clip, views) for clip in clips)
 
-    def _check_clip(self, clip: Clip, views: Views, hides_faces: bool) -> bool:
+    def _check_clip(self, clip: Clip, views: Views) -> bool:
         entry = self.clips.get(clip.key)
         if entry is None:
             raise self.stale(f"holds no crops of {clip.key}, which is in the list")
@@ -119,9 +114,7 @@ class Pack:
                 f"the lists have changed: {clip.key} has label {clip.label} (from 0), before {entry['label']}"
             )
         boxes = dict(zip(STREAMS, boxes_of(clip, views), strict=True))
-        if hides_faces and "face_areas" not in entry:
-            raise self.stale("is of an older version, which did not store where faces are (--mask-face)")
-        for stream in STREAMS if hides_faces else streams_of(views):
+        for stream in streams_of(views):
             if digest(boxes[stream]) != entry["boxes"][stream]:
                 flags = (
                     "--bounding-box-face, --missing-face" if stream == "face" else "--bounding-box-body, --crop-body"
@@ -139,18 +132,15 @@ class Pack:
     def squares(self, clip: Clip, indexes: np.ndarray, variants: dict[str, list[Augmentation]]) -> Squares:
         """Return the same as ``FrameFiles.squares``, but crops are augmented after they are resized to squares."""
         entry = self.clips[clip.key]
-        N, rows = len(entry["frames"]), torch.from_numpy(indexes)
-        sizes = torch.tensor(entry["face_sizes"])[rows]
-        areas = torch.tensor(entry.get("face_areas", [NO_AREA] * N))[rows]
+        sizes = torch.tensor(entry["face_sizes"])[torch.from_numpy(indexes)]
         pixels = {}
         for stream, augmentations in variants.items():
             squares = torch.from_numpy(self._read(entry, stream, indexes))
             shapes = sizes if stream == "face" else torch.ones_like(sizes)
-            hidden = areas if stream == "context" else torch.zeros_like(areas)
-            views = [_augment(squares, shapes, hidden, augmentation) for augmentation in augmentations]
+            views = [_augment(squares, shapes, augmentation) for augmentation in augmentations]
             # Stacking makes a copy, which takes as long as reading; a single view needs no copy.
             pixels[stream] = views[0][None] if len(views) == 1 else torch.stack(views)
-        return Squares(pixels, sizes, areas, entry["replaced"])
+        return Squares(pixels, sizes, entry["replaced"])
 
     def _read(self, entry: dict[str, Any], stream: str, indexes: np.ndarray) -> np.ndarray:
         """Return the frames ``indexes`` as (T, 3, S, S)."""
@@ -214,11 +204,11 @@ def _open_pack(folder: str, modified: int | None) -> Pack:
     return Pack(folder)
 
 
-def _augment(squares: Tensor, sizes: Tensor, face_areas: Tensor, augmentation: Augmentation) -> Tensor:
+def _augment(squares: Tensor, sizes: Tensor, augmentation: Augmentation) -> Tensor:
     if augmentation == PLAIN:
         return squares
     numbers = as_tensors([augmentation], augmentation.changes)
-    return augment_squares(squares[None], sizes[None], face_areas=face_areas[None], **numbers)[0]
+    return augment_squares(squares[None], sizes[None], **numbers)[0]
 
 
 def read_index(folder: Path) -> tuple[PackIndex, str]:
@@ -275,7 +265,7 @@ def require_whole(index: PackIndex, where: str) -> None:
         N = len(clip["frames"])
         lengths = clip.get("lengths", [3 * settings["image_size"] ** 2] * 2 * N if settings["format"] == "raw" else [])
         is_whole = (
-            len(clip["stamps"]) == len(clip["face_sizes"]) == len(clip.get("face_areas", clip["face_sizes"])) == N
+            len(clip["stamps"]) == len(clip["face_sizes"]) == N
             and len(lengths) == 2 * N
             and sum(lengths) == clip["bytes"]
             and min(lengths, default=0) >= 0

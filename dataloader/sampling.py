@@ -68,16 +68,6 @@ def choose_frames(
     return train_indexes(N, T, duration, rule, rng) if training else test_indexes(N, T, duration, offset)
 
 
-def drop_frames(indexes: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Return frame indexes in which each is replaced by the one before it with probability ``share``.
-
-    The first one stays. Of several lost in a row, all repeat the last one before them.
-    """
-    stays = rng.random(len(indexes)) >= share
-    stays[:1] = True
-    return indexes[np.maximum.accumulate(np.where(stays, np.arange(len(indexes)), 0))]
-
-
 def _whole_clip(N: int, T: int, duration: int) -> np.ndarray:
     return _with_following(np.minimum(np.arange(T), N - 1), N, duration)
 

@@ -40,14 +40,13 @@ class AugmentationLimits:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0  # the largest shift in both directions, as a share of the colour circle
-    grayscale: float = 0.0  # share of the clips, and the same for the next two
+    grayscale: float = 0.0  # share of the clips, and the same for the next one
     random_erasing: float = 0.0
-    mask_face: float = 0.0
 
     @property
     def varied(self) -> list[str]:
         """Return the names of the numbers of ``Augmentation`` that are sampled, besides angle and flip."""
-        is_sampled = {"part": self.random_crop < 1, "erased": self.random_erasing > 0, "hides_face": self.mask_face > 0}
+        is_sampled = {"part": self.random_crop < 1, "erased": self.random_erasing > 0}
         colors = ("brightness", "contrast", "saturation", "hue", "grayscale")
         is_sampled |= {name: getattr(self, name) > 0 for name in colors}
         return [f.name for f in fields(Augmentation) if is_sampled.get(f.name)]
@@ -66,7 +65,6 @@ class Augmentation:
     hue: float = 0.0
     grayscale: bool = False
     erased: Part = NOWHERE  # of the square, as the model sees it
-    hides_face: bool = False  # in the context
 
     @property
     def changes(self) -> list[str]:
@@ -76,7 +74,7 @@ class Augmentation:
     @property
     def colors(self) -> dict[str, Tensor]:
         """Return the arguments of ``recolor`` that change pixels."""
-        names = [name for name in self.changes if name not in ("part", "erased", "hides_face")]
+        names = [name for name in self.changes if name not in ("part", "erased")]
         return {name: torch.tensor(getattr(self, name)) for name in names}
 
 
@@ -96,9 +94,8 @@ def sample_augmentation(rng: np.random.Generator, limits: AugmentationLimits = D
     grayscale, erased = limits.grayscale > 0 and bool(rng.random() < limits.grayscale), None
     if limits.random_erasing > 0 and rng.random() < limits.random_erasing:
         erased = sample_rectangle(rng, ERASED_AREAS, ERASED_ASPECTS)
-    hides_face = limits.mask_face > 0 and bool(rng.random() < limits.mask_face)
     colors = brightness, contrast, saturation, hue, grayscale
-    return Augmentation(angle, flip and limits.flip, part, *colors, erased or NOWHERE, hides_face)
+    return Augmentation(angle, flip and limits.flip, part, *colors, erased or NOWHERE)
 
 
 def as_tensors(augmentations: list[Augmentation], names: list[str]) -> dict[str, Tensor]:
@@ -265,19 +262,14 @@ def augment_squares(
     part: Tensor | None = None,
     *,
     erased: Tensor | None = None,
-    hides_face: Tensor | None = None,
-    face_areas: Tensor | None = None,
     **colors: Tensor,
 ) -> Tensor:
     """Return squares (B, T, 3, S, S) uint8, augmented on their device, with one augmentation per clip.
 
-    ``crop_size`` (B, T, 2) is the width and height of the crop that each square was resized from; ``angle``, ``flip``,
-    ``hides_face`` and the ``colors`` of ``recolor`` are (B,), ``part`` and ``erased`` are (B, 4). ``face_areas``
-    (B, T, 4): pixels that ``hides_face`` makes black.
+    ``crop_size`` (B, T, 2) is the width and height of the crop that each square was resized from; ``angle``, ``flip``
+    and the ``colors`` of ``recolor`` are (B,), ``part`` and ``erased`` are (B, 4).
     """
     device, S = squares.device, squares.shape[-1]
-    if hides_face is not None:
-        squares = black_out(squares, face_areas * hides_face[:, None, None])
     steps = turn_steps(angle, crop_size, S)
     squares = turn(squares, steps.to(device, non_blocking=True), flip.to(device, non_blocking=True))
     if part is not None:

@@ -147,8 +147,6 @@ def check_data(config: Config, flags: Mapping[str, Any], reads_videos: bool) -> 
         raise UserError("--augment device: --cache-features augments frames before storing them; leave one of them out")
     if config.run.mode != "train":
         return
-    if data.drop_frames > 0 and data.num_segments * data.duration == 1:
-        raise UserError(f"--drop-frames {data.drop_frames:g}: a clip has one frame here; pass --drop-frames 0")
 
 
 def check_optim(config: Config) -> None:

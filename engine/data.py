@@ -33,8 +33,7 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
     """Return how clips are cropped. Print the hit rates of the boxes; a box file that matches no clip is an error."""
     data, streams = config.data, config.model.streams
     face, body = {}, {}
-    hides_faces = data.mask_face > 0 and config.run.mode == "train"
-    if data.bounding_box_face and (streams != "context" or hides_faces):
+    if data.bounding_box_face and streams != "context":
         classes = list_classes(data.dataset, data.class_texts)
         flat = classes is not None and classes.has_flat_boxes
         face = read_face_boxes(data.bounding_box_face, data.root_dir, flat)
@@ -62,7 +61,7 @@ def make_views(config: Config, clips: list[Clip], log: RunLog) -> Views:
         pack=data.pack,
     )
     if data.pack:
-        unchecked = open_source(views).check(clips, views, hides_faces)
+        unchecked = open_source(views).check(clips, views)
         note = f", {unchecked} of {len(clips)} clips have no frames here to compare it with" if unchecked else ""
         log.say(f"crops from the pack {data.pack}{note}")
     return views
@@ -106,7 +105,6 @@ def training_loader(
     chance = {
         "training": True,
         "shared_augmentation": data.shared_augmentation,
-        "dropped_frames": data.drop_frames,
         "seed": config.run.seed,
         # Crops of a pack have their final size: CPU and device give the same pixels, and a GPU is faster.
         "augment": "device" if data.pack and session.device.type != "cpu" else data.augment,

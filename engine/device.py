@@ -151,10 +151,8 @@ def augment(squares: Tensor, numbers: dict[str, Tensor], stream: int) -> Tensor:
     ``numbers``: sampled angles, flips and so on, a column for each stream (B, streams); ``stream`` selects one.
     """
     sizes = numbers["face_sizes"] if stream == 0 else torch.ones_like(numbers["face_sizes"])  # the context is a square
-    columns = {name: value[:, stream] for name, value in numbers.items() if name not in ("face_sizes", "face_areas")}
-    if stream == 0:
-        columns.pop("hides_face", None)  # the face is hidden in the context only
-    return augment_squares(squares, sizes, **columns, face_areas=numbers.get("face_areas"))
+    columns = {name: value[:, stream] for name, value in numbers.items() if name != "face_sizes"}
+    return augment_squares(squares, sizes, **columns)
 
 
 def statistics_of(model: nn.Module) -> Statistics:

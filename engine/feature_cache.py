@@ -170,18 +170,14 @@ def cache_name(
         settings.append(str(amp))
     if views.pack:
         settings.append(open_source(views).identity)
-    hides_face = limits.mask_face > 0 and stream == "context"
-    if sampled := sampled_ranges(limits, stream):
+    if sampled := sampled_ranges(limits):
         settings.append(sampled)
-    if hides_face:
-        settings.append(views.missing_face)
     digest = hashlib.sha256(json.dumps(settings).encode())
     boxes = views.face_boxes if stream == "face" else views.body_boxes
     for clip in clips:
         times = [_modified(path) for path in clip.paths]
         facts = [str(clip.folder.resolve()), clip.frames, times, boxes.get(clip.key)]
         facts += [clip.span] if clip.span else []
-        facts += [views.face_boxes.get(clip.key)] if hides_face else []
         facts += [clip.id] if sampled else []  # from which the variants are sampled
         digest.update(json.dumps(facts).encode())
     return f"{stream}-{digest.hexdigest()[:20]}"
@@ -191,10 +187,9 @@ def _as_dicts(variants: list[Augmentation]) -> list[dict[str, float | bool]]:
     return [{"angle": variant.angle, "flip": variant.flip} for variant in variants]
 
 
-def sampled_ranges(limits: AugmentationLimits, stream: str) -> dict[str, float]:
+def sampled_ranges(limits: AugmentationLimits) -> dict[str, float]:
     """Return the ranges that are on, besides those of angle and flip, which the variants show."""
-    ranges = {f.name: getattr(limits, f.name) for f in fields(limits)[2:] if getattr(limits, f.name) != f.default}
-    return {name: value for name, value in ranges.items() if stream == "context" or name != "mask_face"}
+    return {f.name: getattr(limits, f.name) for f in fields(limits)[2:] if getattr(limits, f.name) != f.default}
 
 
 def _modified(path: Path) -> int | None:

@@ -288,14 +288,6 @@ class DataOptions:
         0.0, "Share of the training clips in which a random rectangle of 2 to 33 % of the area is black.",
         in_hash=False, minimum=0, maximum=1
     )
-    mask_face: float = stream_option(
-        0.0, "Share of the training clips whose context has a black area in place of what the face stream sees.",
-        needs={"streams": ("both", "context"), "bounding_box_face": ON}, in_hash=False, minimum=0, maximum=1
-    )
-    drop_frames: float = clip_option(
-        0.0, "Share of the frames of a training clip that are replaced by the frame before them.",
-        in_hash=False, minimum=0, maximum=1
-    )
     max_angle: float = pixel_option(4.0, "Training clips are rotated by up to N degrees.", minimum=0, maximum=180)
     flip: bool = pixel_option(True, "Half of the training clips are mirrored.")
     downsample: int = clip_option(

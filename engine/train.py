@@ -127,7 +127,7 @@ class Trainer(Loop):
         """Return the caches of ``--cache-features`` by split; for test clips only if they select the epoch."""
         if not self.config.data.cache_features:
             return {}
-        ranges = features.sampled_ranges(augmentation_limits(self.config.data), "context")
+        ranges = features.sampled_ranges(augmentation_limits(self.config.data))
         if self.config.data.cache_variants == 1 and ranges:
             name, value = next(iter(ranges.items()))
             raise UserError(

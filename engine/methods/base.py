@@ -309,10 +309,8 @@ AUGMENTATION_PARTS = (
     Part("colour jitter", dict.fromkeys("brightness contrast saturation hue".split(), 0.0)),
     Part("greyscale", {"grayscale": 0.0}),
     Part("random erasing", {"random_erasing": 0.0}),
-    Part("dropped frames", {"drop_frames": 0.0}),
 )
 MIXUP_PART = Part("mixup", {"mixup": 0.0})
-MASK_PART = Part("masked face", {"mask_face": 0.0})
 AVERAGE_PART = Part("moving average of the weights", {"ema": 0.0})
 LORA_PART = Part("LoRA", {"lora_rank": 0})
 CLASS_SIZE_PARTS = (

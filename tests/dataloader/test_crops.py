@@ -10,9 +10,6 @@ from PIL import Image
 
 from dataloader.crops import (
     MARGIN,
-    NO_AREA,
-    area_in_context,
-    context_area,
     context_square,
     crop_context,
     crop_face,
@@ -116,19 +113,3 @@ def test_neither_crops_nor_windows_need_torch():
     modules = "dataloader.crops, apps.predict.runners, apps.predict.windows, apps.predict.predictor, apps.predict.run"
     code = f"import sys\nimport {modules}\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
-
-
-@pytest.mark.parametrize("body", [None, (100, 50, 300, 200), (-60, 20, 200, 240), (150, 60, 170, 90)])
-@pytest.mark.parametrize("face", [(90, 40, 180, 120), (0, 0, 40, 40), (280, 200, 320, 240), (160, 70, 165, 76)])
-def test_the_area_of_a_face_in_the_context_covers_it_and_little_more(face, body):
-    """A white face on black is white nowhere outside the area, and white up to two pixels from its edges."""
-    frame = np.zeros((240, 320, 3), dtype=np.uint8)
-    frame[face[1] : face[3], face[0] : face[2]] = 255
-    context = context_area(320, 240, body)
-    left, top, right, bottom = area = area_in_context(face, context, 224)
-    rows, columns = np.nonzero(context_square(frame, body, 224)[0] > 127)
-    if not len(rows):
-        assert area == NO_AREA or (right - left) * (bottom - top) <= 4
-        return
-    assert left <= columns.min() <= left + 2 and columns.max() < right <= columns.max() + 3
-    assert top <= rows.min() <= top + 2 and rows.max() < bottom <= rows.max() + 3

@@ -139,22 +139,6 @@ class TestClipOrder:
         assert np.bincount(samples, minlength=4) / 15000 == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3], abs=0.015)
 
 
-def test_dropped_frames_repeat_the_last_one_before_them():
-    indexes, rng, by_hand = np.arange(100, 140), np.random.default_rng(3), np.random.default_rng(3)
-    expected, lost = [], by_hand.random(40) < 0.4
-    for number, index in enumerate(indexes):
-        expected.append(expected[-1] if number and lost[number] else index)
-    assert sampling.drop_frames(indexes, 0.4, rng).tolist() == expected and lost[0]
-    assert sampling.drop_frames(indexes, 0.0, rng).tolist() == indexes.tolist()
-    assert set(sampling.drop_frames(indexes, 1.0, rng)) == {100}
-
-
-def test_the_share_of_dropped_frames_is_as_requested():
-    rng = np.random.default_rng(0)
-    rows = np.stack([sampling.drop_frames(np.arange(16), 0.3, rng) for _ in range(2000)])
-    assert (rows[:, 1:] < np.arange(1, 16)).mean() == pytest.approx(0.3, abs=0.01)
-
-
 @pytest.mark.parametrize(("N", "T", "duration"), [(40, 16, 1), (163, 16, 2), (17, 4, 3), (12, 16, 1)])
 def test_an_offset_takes_a_frame_at_another_share_of_every_segment(N, T, duration):
     length = (N - duration + 1) / T

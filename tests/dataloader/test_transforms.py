@@ -188,17 +188,16 @@ def test_limits_bound_angles_and_flips_and_leave_other_numbers_alone():
         assert (every.angle, every.flip) == (plain.angle, plain.flip)
 
 
-EVERY_LIMIT = AugmentationLimits(4, True, 0.3, 0.5, 0.5, 0.5, 0.2, 0.2, 0.4, 0.6)
+EVERY_LIMIT = AugmentationLimits(4, True, 0.3, 0.5, 0.5, 0.5, 0.2, 0.2, 0.4)
 
 
-def test_colours_erasings_and_hidden_faces_fill_their_ranges():
+def test_colours_and_erasings_fill_their_ranges():
     rng = np.random.default_rng(0)
     samples = [sample_augmentation(rng, EVERY_LIMIT) for _ in range(4000)]
     for name, low, high in (("contrast", 0.5, 1.5), ("saturation", 0.5, 1.5), ("hue", -0.2, 0.2)):
         values = np.array([getattr(sample, name) for sample in samples])
         assert kstest((values - low) / (high - low), "uniform").pvalue > 0.01, name
-    for name, share in (("grayscale", 0.2), ("hides_face", 0.6)):
-        assert np.mean([getattr(sample, name) for sample in samples]) == pytest.approx(share, abs=0.03)
+    assert np.mean([sample.grayscale for sample in samples]) == pytest.approx(0.2, abs=0.03)
     left, top, right, bottom = np.array([sample.erased for sample in samples]).T
     width, height = right - left, bottom - top
     is_erased = width > 0
@@ -211,11 +210,9 @@ def test_colours_erasings_and_hidden_faces_fill_their_ranges():
 
 
 def test_one_sample_names_what_it_changes_and_its_limits_what_varies():
-    assert PLAIN.changes == [] and Augmentation(3.0, True, hue=0.1, hides_face=True).changes == ["hue", "hides_face"]
-    assert AugmentationLimits(9, False).varied == [] and AugmentationLimits(mask_face=0.1).varied == ["hides_face"]
-    assert EVERY_LIMIT.varied == [
-        "part", "brightness", "contrast", "saturation", "hue", "grayscale", "erased", "hides_face"
-    ]  # fmt: skip
+    assert PLAIN.changes == [] and Augmentation(3.0, True, hue=0.1, grayscale=True).changes == ["hue", "grayscale"]
+    assert AugmentationLimits(9, False).varied == [] and AugmentationLimits(random_erasing=0.1).varied == ["erased"]
+    assert EVERY_LIMIT.varied == ["part", "brightness", "contrast", "saturation", "hue", "grayscale", "erased"]
 
 
 def test_the_variants_of_a_cache_are_sampled_for_every_clip_but_the_plain_one():
@@ -355,8 +352,6 @@ def test_every_clip_of_a_batch_has_its_own_augmentation():
         "hue": torch.tensor([0.1, 0.0, -0.2]),
         "grayscale": torch.tensor([False, False, True]),
         "erased": torch.tensor([PART, NOWHERE, PART]),
-        "hides_face": torch.tensor([True, False, False]),
-        "face_areas": torch.tensor([(4, 6, 20, 20), (4, 6, 20, 20), (0, 0, 9, 9)])[:, None].expand(3, 2, 4),
     }
     together = augment_squares(squares, torch.ones(3, 2, 2), **samples)
     for clip in range(3):

@@ -20,14 +20,13 @@ from engine.device import to_device
 from engine.session import Session
 from tests.support.tiny import write_set
 from tests.support.tools import run_main
-from utils.errors import UserError
 
 VIEWS = Views(segments=4, size=96)  # no boxes: the face is the whole frame of 160 x 120
 CPU = torch.device("cpu")
 BOXES = {"face": read_face_boxes, "body": read_body_boxes}
 KEYS = ((0, 0, 0), (1, 5, 2), (7, 3, 1), (2, 4, 3))
 PARTS = AugmentationLimits(random_crop=0.3, brightness=0.4)
-COLOURS = AugmentationLimits(4, True, 1.0, 0.4, 0.4, 0.4, 0.2, grayscale=0.4, random_erasing=0.5, mask_face=0.5)
+COLOURS = AugmentationLimits(4, True, 1.0, 0.4, 0.4, 0.4, 0.2, grayscale=0.4, random_erasing=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +68,11 @@ def test_the_device_augments_like_the_worker(small, shared, limits):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_context_has_the_same_colours_erasings_and_hidden_faces_on_the_device(boxed, shared):
+def test_a_context_has_the_same_colours_and_erasings_on_the_device(boxed, shared):
     chance = {"training": True, "seed": 3, "shared_augmentation": shared, "limits": COLOURS}
     worker, device = ClipDataset(*boxed, **chance), ClipDataset(*boxed, augment="device", **chance)
     batch = collate([device[key] for key in KEYS])
-    for name in ("contrast", "hue", "grayscale", "erased", "hides_face"):
+    for name in ("contrast", "hue", "grayscale", "erased"):
         is_equal = torch.equal(batch[name][:, 0], batch[name][:, 1])
         assert is_equal == shared, name
         assert batch[name].any(), name
@@ -84,30 +83,6 @@ def test_a_context_has_the_same_colours_erasings_and_hidden_faces_on_the_device(
         assert face.abs().mean() < 12  # rotated after it became a square
 
 
-@pytest.mark.parametrize("streams", ["both", "context"])
-def test_a_hidden_face_is_black_in_the_context_and_all_else_stays(boxed, streams):
-    clips, views = boxed
-    limits = AugmentationLimits(0, False, mask_face=1)
-    views = replace(views, streams=streams)
-    views = replace(views, segments=6)  # every frame of a clip
-    plain = ClipDataset(clips, views)[0, 0, 2]
-    masked = ClipDataset(clips, views, training=True, limits=limits)[0, 0, 2]
-    # the face is 60 to 100 by 20 to 60, with a margin of 20 pixels; the context is 30 to 130 by 10 to 110, at 96 %
-    expected = plain["context"].clone()
-    expected[..., :68, 9:87] = 0
-    assert torch.equal(masked["context"], expected) and not torch.equal(expected, plain["context"])
-    assert ("face" in masked) == (streams == "both")
-    assert streams == "context" or torch.equal(masked["face"], plain["face"])
-
-
-def test_a_frame_without_a_box_hides_nothing(boxed):
-    clips, views = boxed
-    limits = AugmentationLimits(0, False, mask_face=1)
-    unboxed = replace(views, face_boxes={}, segments=6)
-    dataset = ClipDataset(clips, unboxed, training=True, limits=limits)
-    assert torch.equal(dataset[0, 0, 1]["context"], ClipDataset(clips, unboxed)[0, 0, 1]["context"])
-
-
 def make_pack(flags, folder, *boxes):
     names = ["--root-dir", "--train-annotation", *boxes]
     size = ["--image-size", "96", "--format", "raw", "--workers", "0"]
@@ -116,41 +91,16 @@ def make_pack(flags, folder, *boxes):
     return str(folder)
 
 
-def test_a_pack_hides_faces_and_changes_colours_like_frames(boxed, small, tmp_path):
+def test_a_pack_changes_colours_like_frames(boxed, small, tmp_path):
     clips, views = boxed
     folder = make_pack(small[1], tmp_path / "pack", "--bounding-box-face", "--bounding-box-body")
-    chance = {"training": True, "seed": 3, "limits": COLOURS, "dropped_frames": 0.5}
+    chance = {"training": True, "seed": 3, "limits": COLOURS}
     packed, worker = ClipDataset(clips, views, Pack(folder), **chance), ClipDataset(clips, views, **chance)
-    assert Pack(folder).check(clips, views, hides_faces=True) == 0
+    assert Pack(folder).check(clips, views) == 0
     for key in KEYS:
         assert torch.equal(packed[key]["context"], worker[key]["context"])
     other = replace(views, streams="context", face_boxes={})
-    assert Pack(folder).check(clips, other) == 0
-    with pytest.raises(UserError, match="face boxes of .* have changed"):
-        Pack(folder).check(clips, other, hides_faces=True)
-    older = Pack(folder)
-    for entry in older.clips.values():
-        del entry["face_areas"]
-    with pytest.raises(UserError, match=r"older version.*--mask-face.*make the pack again"):
-        older.check(clips, views, hides_faces=True)
-    assert torch.equal(ClipDataset(clips, views, older)[0, 0, 0]["face"], ClipDataset(clips, views)[0, 0, 0]["face"])
-
-
-def test_both_streams_of_a_clip_lose_the_same_frames_and_no_other_number_changes(boxed):
-    clips, views = boxed
-    chance = {"training": True, "seed": 5, "augment": "device", "shared_augmentation": False}
-    whole, cut = ClipDataset(clips, views, **chance), ClipDataset(clips, views, dropped_frames=0.5, **chance)
-    repeats = 0
-    for position in range(8):
-        full, short = whole[1, position, position % 4], cut[1, position, position % 4]
-        assert torch.equal(full["angle"], short["angle"]) and torch.equal(full["flip"], short["flip"])
-        for stream in ("face", "context"):
-            lost = [bool((short[stream][t] != full[stream][t]).any()) for t in range(4)]
-            assert not lost[0] and all(torch.equal(short[stream][t], short[stream][t - 1]) for t in range(4) if lost[t])
-        repeats += sum(lost)
-        face = [bool((short["face"][t] != full["face"][t]).any()) for t in range(4)]
-        assert face == lost  # of the context
-    assert 4 <= repeats <= 20  # of 24
+    assert Pack(folder).check(clips, other) == 0  # face boxes do not count for the context
 
 
 def test_a_pack_augments_like_the_device(small, tmp_path):

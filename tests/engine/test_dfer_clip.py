@@ -10,7 +10,7 @@ from tests.support.tools import run_ok
 
 RECIPE = "@recipes/dfer_clip.args"
 TRANSFORMS = "--random-crop 0.08 --brightness 0.5 --max-angle 4 --contrast 0.5 --saturation 0.5 --hue 0.2".split()
-TRANSFORMS += "--grayscale 0.2 --random-erasing 0.3 --drop-frames 0.3".split()
+TRANSFORMS += "--grayscale 0.2 --random-erasing 0.3".split()
 LEARN = "--optimizer AdamW --lr 3e-3 --lr-image-encoder 3e-3 --lr-prompt-learner 1e-2".split()
 FROZEN = "--lr 0 --lr-image-encoder 0 --lr-prompt-learner 0 --epochs 1 --select-on last".split()
 
@@ -56,7 +56,7 @@ def test_the_number_of_decoding_processes_changes_nothing(published, first, tmp_
 
 
 OFF = ["--random-crop 1", "--brightness 0", "--max-angle 0", "--no-flip", "--contrast 0", "--saturation 0", "--hue 0"]
-OFF += ["--grayscale 0", "--random-erasing 0", "--drop-frames 0"]
+OFF += ["--grayscale 0", "--random-erasing 0"]
 
 
 @pytest.mark.parametrize("off", OFF)

@@ -22,7 +22,7 @@ LEARNING = "--epochs 2 --milestones 1 --lr 1e-2 --lr-image-encoder 1e-2 --lr-pro
 LOSSES = "--class-balanced-loss --iec-text both --temperature 0.05 --use-weighted-sampler --deterministic"
 LORA = "--lora-rank 2 --lora-towers both --lora-dropout 0.3 --lr-lora 1e-2 --lr-image-encoder 0 --ema 0.9"
 PARTS = "--temporal-pool attention --adapter-dropout 0.3 --ldam cosine --drw-epoch 1 --class-beta 0.99 --mixup 0.5"
-PARTS += " --hue 0.2 --random-erasing 0.5 --mask-face 0.5 --drop-frames 0.5"
+PARTS += " --hue 0.2 --random-erasing 0.5"
 
 
 def launch_two(*words: str, **environment: str) -> subprocess.Popen:

@@ -324,8 +324,8 @@ def test_files_of_killed_runs_are_removed_and_files_being_written_are_kept(small
 
 def test_a_cache_without_variants_refuses_augmentation_that_it_cannot_hold(small_flags, tmp_path, capsys):
     words = [*small_flags, "--cache-features", "--cache-variants", "1", "--lr-image-encoder", "0"]
-    error = error_of([*words, "--mask-face", "0.5", "--output-dir", str(tmp_path / "run")], capsys)
-    assert "--mask-face 0.5: --cache-variants 1 stores" in error and "--cache-variants 2 or more" in error
+    error = error_of([*words, "--hue", "0.5", "--output-dir", str(tmp_path / "run")], capsys)
+    assert "--hue 0.5: --cache-variants 1 stores" in error and "--cache-variants 2 or more" in error
 
 
 def test_a_variant_of_the_cache_has_the_augmentation_that_is_sampled_for_its_clip(small, tmp_path):
@@ -346,24 +346,13 @@ def test_a_variant_of_the_cache_has_the_augmentation_that_is_sampled_for_its_cli
         assert np.abs(expected[1:] - expected[0]).max(axis=1).min() > 0.02
 
 
-def test_the_name_of_a_cache_counts_the_augmentation_and_the_masks_that_its_stream_sees(small, tmp_path):
-    clips, views, _ = small
+def test_the_name_of_a_cache_counts_the_augmentation(small, tmp_path):
     make(small, tmp_path)
     for change in ({"hue": 0.1}, {"hue": 0.2}, {"random_crop": 0.5}, {"random_erasing": 0.2}):
         before = folders(tmp_path)
         make(small, tmp_path, **change)
         assert len(folders(tmp_path) - before) == 2, change
         make(small, tmp_path, variants=1, **change)  # of evaluation clips: one plain cache whatever the augmentation
-    count = len(folders(tmp_path))
-    boxes = {"bounding_box_face": "face.json"}  # the flag that --mask-face needs; the boxes are those of the views
-    make(small, tmp_path, mask_face=0.5, **boxes)
-    masks = folders(tmp_path)
-    assert len(masks) == count + 1  # only the context
-    boxed = replace(views, face_boxes={clip.key: dict.fromkeys(clip.frames, (60, 20, 100, 60)) for clip in clips})
-    plain, masked = make(small, tmp_path, views=boxed), make(small, tmp_path, views=boxed, mask_face=1.0, **boxes)
-    assert np.array_equal(plain.features["face"], masked.features["face"])
-    same = (plain.features["context"] == masked.features["context"]).all(axis=(1, 2))
-    assert same.tolist() == [True, False]  # the plain variant stays plain
 
 
 def test_mixup_has_the_same_partners_with_cached_features_as_with_pixels(small_flags, tmp_path):
@@ -376,19 +365,6 @@ def test_mixup_has_the_same_partners_with_cached_features_as_with_pixels(small_f
             losses[mixup, bool(cached)] = [row["train/loss_classification"] for row in run.history]
     assert losses["0.5", True] == pytest.approx(losses["0.5", False], abs=2e-3)  # stored as float16
     assert losses["0.5", True] != pytest.approx(losses["0", True], abs=1e-2)
-
-
-def test_dropped_frames_of_the_cache_are_those_of_pixels(small, tmp_path):
-    clips, views, _ = small
-    cache = make(small, tmp_path)
-    stored = {s: np.stack([np.arange(f.shape[1], dtype=np.float16)[:, None]] * 2) for s, f in cache.features.items()}
-    settings = {"training": True, "seed": 3, "dropped_frames": 0.5}
-    features = FeatureDataset(clips, stored, cache.starts, views, **settings)
-    pixels = ClipDataset(clips, views, augment="device", **settings)
-    for key in ((0, 1, 2), (3, 2, 1), (1, 7, 0)):
-        rows = features[key]["face_features"][:, 0].long() - cache.starts[clips[key[2]].id]
-        frames = ClipDataset(clips, replace(views, segments=6))[0, 0, key[2]]["face"]
-        assert torch.equal(pixels[key]["face"], frames[rows])
 
 
 # --mode cache

@@ -26,7 +26,7 @@ TWO_STREAMS = [
     "--streams both", "--streams context", "--adapter residual", "--adapter published", "--adapter-ratio 0.3",
     "--slerp-weight 0.5", "--iec-text soft", "--lr-adapter 0.1", "--lr-fusion 0.1", "--mi-loss-weight 0.5",
     "--lambda_mi 0.5", "--mi-warmup 3", "--mi-ramp 3", "--dc-loss-weight 0.1", "--dc-warmup 2", "--dc-ramp 2",
-    "--adapter-dropout 0.5", "--mask-face 0.5",
+    "--adapter-dropout 0.5",
 ]  # fmt: skip
 CAPTIONS = [
     "--captions FILE", "--caption-source class", "--no-merge-positives", "--leave-out Fatigue", "--leave-out all",
@@ -46,7 +46,7 @@ MEANINGLESS += [("emoclip", words) for words in TWO_STREAMS + PROMPTS]
 MEANINGLESS += [(model, "--temporal-pool mean") for model in ("frame-expr", "sequence")]
 MEANINGLESS += [("frame-expr", words) for words in ("--ldam cosine", "--semantic-labels 0.1", "--votes v.csv")]
 MEANINGLESS += [("sequence", words) for words in ("--class-beta 0.9", "--drw-epoch 3", "--ldam cosine")]
-MEANINGLESS += [("sequence", words) for words in ("--hue 0.1", "--drop-frames 0.1", "--mixup 0.2")]
+MEANINGLESS += [("sequence", words) for words in ("--hue 0.1", "--mixup 0.2")]
 REGRESSION = "--task regression --targets t.csv --init-from best.pt"
 ACCEPTED = [
     # flags that repeat the default
@@ -57,14 +57,13 @@ ACCEPTED = [
     ("dfer-clip", "--no-finetune-visual --merge-positives"),
     # flags that have an effect
     ("dfer-clip", "--label-smoothing 0.1 --logit-adj --focal-gamma 2 --no-tune-prompts --class-token-position front"),
-    ("dfer-clip", "--contrast 0.5 --saturation 0.5 --hue 0.2 --grayscale 0.2 --random-erasing 0.2 --drop-frames 0.2"),
-    ("emoclip", "--hue 0.2 --random-erasing 0.2 --drop-frames 0.2"),
+    ("dfer-clip", "--contrast 0.5 --saturation 0.5 --hue 0.2 --grayscale 0.2 --random-erasing 0.2"),
+    ("emoclip", "--hue 0.2 --random-erasing 0.2"),
     ("frame-expr", "--hue 0.2 --grayscale 0.2 --mixup 0.2"),
     (
         "clip-caer",
         "--mixup 0.2 --ldam cosine --class-balanced-loss --drw-epoch 3 --cache-features --lr-image-encoder 0",
     ),
-    ("clip-caer", "--mask-face 0.5 --bounding-box-face face.json"),
     ("clip-caer", "--hue 0.2 --random-crop 0.5 --brightness 0.2 --cache-features --lr-image-encoder 0"),
     ("dfer-clip", "--ldam cosine --class-balanced-loss --class-beta 0.99 --drw-epoch 3 --temporal-pool mean"),
     ("frame-expr", "--class-balanced-loss --class-beta 0.99 --drw-epoch 3"),
@@ -74,7 +73,7 @@ ACCEPTED = [
 ]
 NOT_READ_BY_REGRESSION = [
     "--train-annotation t.txt", "--normalize none", "--num-segments 8", "--cache-features", "--grad-clip 1",
-    "--grayscale 0.2", "--drop-frames 0.2", "--pack p", "--select-on val", "--finetune-visual",
+    "--grayscale 0.2", "--pack p", "--select-on val", "--finetune-visual",
 ]  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def test_options_without_an_effect_on_results_do_not_change_the_hash(root, words
         "--mi-loss-weight 0", "--weight-decay 0.5", "--dataset DFEW", "--lr-image-encoder 0 --cache-features",
         "--bounding-box-body body.json", "--val-annotation test.txt", "--lora-rank 2", "--lora-rank 2 --lora-alpha 4",
         "--temporal-pool mean", "--ldam cosine", "--semantic-labels 0.1", "--votes test.txt",
-        "--hue 0.1", "--drop-frames 0.1", "--mask-face 0.1", "--mixup 0.2",
+        "--hue 0.1", "--mixup 0.2",
     ],
 )  # fmt: skip
 def test_options_with_an_effect_on_results_change_the_hash(root, words):

@@ -170,14 +170,13 @@ METHODS = {
 
 
 def batch_with_random_numbers(streams):
-    limits = AugmentationLimits(4, True, 0.5, 0.3, 0.3, 0.3, 0.2, 0.5, 0.5, 0.5)
+    limits = AugmentationLimits(4, True, 0.5, 0.3, 0.3, 0.3, 0.2, 0.5, 0.5)
     numbers = [sample_augmentation(np.random.default_rng(i), limits) for i in range(B)]
     rows = [as_tensors([clip, clip], limits.varied) for clip in numbers]
     draws = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     pixels = {stream: torch.zeros(B, T, 3, 64, 64, dtype=torch.uint8) for stream in streams}
     about = {"label": torch.tensor([0, 1, 1]), "id": list("abc"), "replaced_frames": 0}
-    areas = {"face_sizes": torch.full((B, T, 2), 50), "face_areas": torch.full((B, T, 4), 9)}
-    return pixels | draws | about | areas
+    return pixels | draws | about | {"face_sizes": torch.full((B, T, 2), 50)}
 
 
 @pytest.mark.parametrize("name", METHODS)

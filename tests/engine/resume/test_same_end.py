@@ -77,7 +77,7 @@ def test_a_run_stopped_by_a_signal_prints_how_to_continue_and_ends_equal(flags, 
     [
         (EPOCH + 3, ("--optimizer", "SGD", "--grad-clip", "0.5")),
         (EPOCH + 4, ("--use-weighted-sampler", "--save-every-minutes", "0")),
-        (EPOCH + 3, ("--mixup", "0.5", "--hue", "0.2", "--random-erasing", "0.5", "--drop-frames", "0.5")),
+        (EPOCH + 3, ("--mixup", "0.5", "--hue", "0.2", "--random-erasing", "0.5")),
         (EPOCH * 2 - 1, LAST),
         (EPOCH * EPOCHS, LAST),
         (EPOCH + 3, (*LORA, "--grad-checkpointing")),
