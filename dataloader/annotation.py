@@ -60,7 +60,6 @@ class Clip:
     is_image: bool = False  # the clip is one image file
     is_video: bool = False  # ``folder`` is a video file; its frames are named as if they were extracted
     span: tuple[float, float] | None = None  # seconds of the video that are the clip
-    votes: tuple[float, ...] | None = None  # share of annotators for each class
     where: str | None = field(default=None, compare=False)  # list file and line
 
     def frame_path(self, index: int) -> Path:

@@ -1,23 +1,21 @@
-"""CSV files with numbers of clips: ``--targets`` to predict them, ``--votes`` to train on what annotators voted.
+"""The CSV file of ``--targets``: numbers of clips that ``--task regression`` predicts.
 
-The first line is ``clip,subject,<name>,...`` or ``clip,<class>,...``, and then there is a line for each clip.
+The first line is ``clip,subject,<name>,...``, and then there is a line for each clip.
 """
 
 import csv
 import io
 import math
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dataloader.annotation import Clip
-from dataloader.classes import Classes
 from dataloader.frame_labels import number_in
 from dataloader.frames import list_frames
-from dataloader.paths import clip_key, clip_keys, find_clip_folder, resolve_path
+from dataloader.paths import clip_key, find_clip_folder, resolve_path
 from utils.errors import UserError, quote, shorten
 from utils.json_files import read_text
 
@@ -41,10 +39,10 @@ class Targets:
 def read_targets(file: str, root: str | None) -> Targets:
     """Return the clips of a file with their numbers; raise a UserError for the first faulty line."""
     path = resolve_path(file, root)
-    header, rows = _read_table(path, "--targets")
+    header, rows = _read_table(path)
     names = _names(header, path)
     clips, values, line_of = [], [], {}
-    for number, row in _lines_below(header, rows, path, "--targets"):
+    for number, row in _lines_below(header, rows, path):
         where = f"{path}, line {number}"
         clip = _clip(row[0], row[1], root, where)
         if line_of.setdefault(clip.key, number) != number:
@@ -54,66 +52,22 @@ def read_targets(file: str, root: str | None) -> Targets:
     return Targets(clips, names, np.array(values, dtype=np.float64))
 
 
-def read_votes(file: str, root: str | None, classes: Classes) -> dict[str, tuple[float, ...]]:
-    """Return {clip key: share of the votes for each class}. A column ``label`` may be there; it is not read."""
-    path = resolve_path(file, root)
-    header, rows = _read_table(path, "--votes")
-    columns = _class_columns(header, path, classes)
-    lines, votes = [*_lines_below(header, rows, path, "--votes")], {}
-    for key, (number, row) in zip(clip_keys([row[0] for _, row in lines], root), lines, strict=True):
-        where = f"{path}, line {number}"
-        counts = [_number(row[column], header[column], where) for column in columns]
-        total = math.fsum(counts)  # NaN where a cell is empty
-        if not (min(counts) >= 0 and 0 < total < math.inf):
-            raise UserError(f"{where}: expected votes of 0 or more for every class, and one vote at least")
-        shares = tuple(count / total for count in counts)
-        if votes.setdefault(key, shares) != shares:
-            raise UserError(f"{where}: the clip {shorten(row[0])} is already there with other votes; keep one line")
-    return votes
-
-
-def with_votes(clips: list[Clip], file: str, root: str | None, classes: Classes) -> list[Clip]:
-    """Return training clips with their votes; every one must have some."""
-    votes = read_votes(file, root, classes)
-    silent = [clip.id for clip in clips if clip.key not in votes]
-    if silent:
-        raise UserError(
-            f"--votes {resolve_path(file, root)}: {len(silent)} of {len(clips)} training clips have no votes, such as "
-            f"{shorten(silent[0])}; add a line for each, or leave --votes out"
-        )
-    return [replace(clip, votes=votes[clip.key]) for clip in clips]
-
-
-def _class_columns(header: list[str], path: Path, classes: Classes) -> list[int]:
-    """Return the column of each class; its title is the name of the class, or that of its folder in the set."""
-    label_of = {
-        column: classes.words.get(title.lower())
-        for column, title in enumerate(header)
-        if column > 0 and title.lower() != "label"
-    }
-    if header[0].lower() != "clip" or Counter(label_of.values()) != Counter(range(len(classes))):
-        raise UserError(
-            f"--votes {path}: expected a first line `clip,{','.join(classes.names)}`, got {quote(','.join(header))}"
-        )
-    return sorted(label_of, key=lambda column: label_of[column])
-
-
-def _read_table(path: Path, flag: str) -> tuple[list[str], list[Row]]:
+def _read_table(path: Path) -> tuple[list[str], list[Row]]:
     """Return the first line of a CSV file, and the others with their numbers."""
     try:
         table = csv.reader(io.StringIO(read_text(path), newline=""))
         rows = [(table.line_num, [cell.strip() for cell in row]) for row in table if any(row)]
     except csv.Error as error:
-        raise UserError(f"{flag} {path}, line {table.line_num}: not a CSV ({error})") from None
+        raise UserError(f"--targets {path}, line {table.line_num}: not a CSV ({error})") from None
     except UserError as error:
-        raise UserError(f"{flag} {error}") from None
+        raise UserError(f"--targets {error}") from None
     return rows[0][1] if rows else [""], rows[1:]
 
 
-def _lines_below(header: list[str], rows: list[Row], path: Path, flag: str) -> Iterator[Row]:
+def _lines_below(header: list[str], rows: list[Row], path: Path) -> Iterator[Row]:
     """Yield the lines of clips; raise a UserError if there is none, or for a line with another number of columns."""
     if not rows:
-        raise UserError(f"{flag} {path}: holds no clip below its first line")
+        raise UserError(f"--targets {path}: holds no clip below its first line")
     for number, row in rows:
         if len(row) != len(header):
             raise UserError(f"{path}, line {number}: {len(row)} columns, the first line has {len(header)}")

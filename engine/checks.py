@@ -230,18 +230,13 @@ def idle_message(config: Config, name: str) -> str:
 
 def check_targets(config: Config) -> None:
     """Raise a UserError for two options that both state the target of a clip, or for LDAM without one true class."""
-    loss, votes = config.loss, config.data.votes
-    distributions = {
-        f"--votes {votes}": votes is not None,
-        f"--semantic-labels {loss.semantic_labels:g}": loss.semantic_labels > 0,
-        f"--label-smoothing {loss.label_smoothing:g}": loss.label_smoothing > 0,
-    }
-    active = [flags for flags, is_on in distributions.items() if is_on]
-    if len(active) > 1:
-        raise UserError(f"{active[0]} and {active[1]} both spread the target over several classes; keep one")
-    if loss.ldam != "off" and active and loss.label_smoothing == 0:
+    loss = config.loss
+    semantic, smoothing = f"--semantic-labels {loss.semantic_labels:g}", f"--label-smoothing {loss.label_smoothing:g}"
+    if loss.semantic_labels > 0 and loss.label_smoothing > 0:
+        raise UserError(f"{semantic} and {smoothing} both spread the target over several classes; keep one")
+    if loss.ldam != "off" and loss.semantic_labels > 0:
         raise UserError(
-            f"--ldam {loss.ldam} has a margin for one true class, {active[0]} spreads the target over several; keep one"
+            f"--ldam {loss.ldam} has a margin for one true class, {semantic} spreads the target over several; keep one"
         )
 
 

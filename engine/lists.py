@@ -1,6 +1,6 @@
 """Read the lists of a run and their classes, hold validation clips out, count the clips, and warn of doubtful lists."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dataloader.annotation import Clip, label_sets, read_annotation, read_captions
 from dataloader.audit.checks import Counts, differing_counts, overview
@@ -16,7 +16,6 @@ from utils.runlog import RunLog
 from utils.text import plural
 
 packed_clips = Lazy("dataloader.packed")  # most runs read no pack
-targets = Lazy("dataloader.targets")  # and no votes
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,6 @@ def read_splits(config: Config, classes: Classes, log: RunLog) -> Splits:
             read(data.test_annotation, "test"),
         )
         splits = _hold_out(splits, config, classes, log)
-        if data.votes is not None:
-            splits = replace(splits, train=targets.with_votes(splits.train, data.votes, data.root_dir, classes))
     if data.leave_out is not None:
         splits = _leave_out(splits, class_named(data.leave_out, classes), data.leave_out, classes)
     _describe(splits, classes, log)

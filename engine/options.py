@@ -213,10 +213,6 @@ class DataOptions:
         None, "JSON with a sentence per clip, where the lists hold none.",
         of_dataset=True, below_root=True, metavar="FILE"
     )
-    votes: str | None = prompt_option(
-        None, "CSV of `clip,` and annotators' votes for each class: the targets of training clips in place of labels.",
-        of_dataset=True, below_root=True, in_hash=False, metavar="FILE"
-    )
     targets: str | None = option(
         None, "CSV of `clip,subject,` and numbers to predict, for --task regression.",
         modes=("train", "eval"), part="targets", below_root=True, in_grid=False, metavar="FILE"

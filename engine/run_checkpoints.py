@@ -230,7 +230,7 @@ class RunCheckpoints:
         content, source = point.content, point.path
         if content["train_list"] != self.order:
             raise UserError(
-                f"{source}: the lists, boxes or votes are not those of its training; use them again or start a new run"
+                f"{source}: the lists or boxes are not those of its training; use them again or start a new run"
             )
         before = content.get("frames")  # checkpoints of older versions lack it
         if None not in (before, self.frames) and before != self.frames:
@@ -320,11 +320,11 @@ def tower_tensors(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
 
 
 def hash_data(clips: list[Clip], views: Views) -> str:
-    """Return a hash of what the epochs depend on: clips, their order, labels, boxes, captions and votes."""
+    """Return a hash of what the epochs depend on: clips, their order, labels, boxes and captions."""
     digest = hashlib.sha256()
     for clip in clips:
         boxes = views.face_boxes.get(clip.key), views.body_boxes.get(clip.key)
-        extra = [value for value in (clip.caption, clip.votes) if value is not None]
+        extra = [] if clip.caption is None else [clip.caption]
         digest.update(json.dumps([clip.key, clip.label, len(clip.frames), boxes, *extra]).encode())
     return digest.hexdigest()
 

@@ -35,7 +35,6 @@ from utils.lazy import Lazy
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from dataloader.annotation import Clip
     from dataloader.classes import Classes
     from engine.options import Config, LossOptions
     from models.clip_caer import Output
@@ -77,7 +76,6 @@ NO_TEXT_LOSSES = {"mi_loss_weight": 0.0, "dc_loss_weight": 0.0}
 TARGET_PARTS = (
     Part("fixed smoothing weights", {"smoothing_weights": "uniform"}),
     Part("semantic labels", {"semantic_labels": 0.0}),
-    Part("votes", {"votes": None}),
 )
 PROMPT_PART = Part("learnable prompts", {"tune_prompts": False} | NO_TEXT_LOSSES, lambda c: c.model.tune_prompts)
 
@@ -92,7 +90,6 @@ class PromptTask(ClassifierTask):
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], loss: LossOptions | None = None) -> None:
         super().__init__(model, names, loss)
-        self.votes: Tensor | None = None  # (N, C), a row for each training clip
         if loss is None or loss.smoothing_weights == "uniform":
             return
         self.fork_targets = loss_functions.fork_targets(loss.label_smoothing)
@@ -101,14 +98,6 @@ class PromptTask(ClassifierTask):
                 f"--smoothing-weights published: it has weights for the {len(self.fork_targets)} classes of RAER, this "
                 f"set has {len(names)}; pass --smoothing-weights uniform"
             )
-
-    def prepare(self, clips: list[Clip], classes: Classes, device: torch.device) -> list[str]:
-        """Compute what the losses need from the training clips; with ``--votes``, a row of targets for every clip."""
-        warnings = super().prepare(clips, classes, device)
-        if clips[0].votes is not None:
-            self.votes = torch.tensor([clip.votes for clip in clips]).to(device)
-            self.row_of = {clip.id: row for row, clip in enumerate(clips)}
-        return warnings
 
     def set_training_counts(self, counts: Any, device: torch.device) -> None:
         super().set_training_counts(counts, device)
@@ -161,9 +150,6 @@ class PromptTask(ClassifierTask):
     def targets(self, out: Output, batch: dict[str, Any], epoch: int) -> Tensor | None:
         """Return a distribution over the classes for every clip, (B, C); None where the label alone is the target."""
         loss, label = self.loss, batch["label"]
-        if self.votes is not None:
-            rows = torch.tensor([self.row_of[id] for id in batch["id"]])
-            return self.votes[rows.to(label.device, non_blocking=True)]
         if loss.semantic_labels > 0 and epoch >= loss.semantic_warmup:
             texts = out.texts.soft if self.model.classifies_with_soft_texts else out.texts.descriptive
             return loss_functions.semantic_targets(texts.mean(dim=1), loss.semantic_labels)[label]

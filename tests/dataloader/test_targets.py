@@ -1,12 +1,11 @@
-"""--targets and --votes: the form of their files, and errors that name the wrong line."""
+"""--targets: the form of its file, and errors that name the wrong line."""
 
 import math
 
 import numpy as np
 import pytest
 
-from dataloader.classes import load_classes
-from dataloader.targets import read_targets, read_votes, with_votes
+from dataloader.targets import read_targets
 from tests.support.reading import make_frames
 from utils.errors import UserError
 
@@ -139,69 +138,3 @@ def test_a_missing_file_and_a_folder_are_refused(root, name):
     with pytest.raises(UserError, match=f"--targets .*{name}") as caught:
         read_targets(name, str(root))
     assert "\n" not in str(caught.value)
-
-
-# -- votes ----------------------------------------------------------------------------------------------------------
-
-VOTES = "clip,label,Neutrality,Enjoyment,Confusion,Fatigue,Distraction\na/1,1,6,2,1,1,0\nb/2,5,0,0,0.5,0,1.5\n"
-
-
-def votes_of(root, content=VOTES):
-    (root / "votes.csv").write_text(content)
-    return read_votes("votes.csv", str(root), load_classes("RAER"))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        VOTES,
-        VOTES.replace("\n", "\r\n"),
-        VOTES.replace(",", " , "),
-        VOTES.replace("Neutrality", "neutrality"),
-        VOTES.replace("label,", "").replace("a/1,1,", "a/1,").replace("b/2,5,", "b/2,"),
-        VOTES + "a/1,1,60,20,10,10,0\n",  # the same shares once more
-    ],
-)
-def test_votes_become_shares(root, content):
-    votes = votes_of(root, content)
-    assert votes == {"a/1": pytest.approx((0.6, 0.2, 0.1, 0.1, 0)), "b/2": pytest.approx((0, 0, 0.25, 0, 0.75))}
-
-
-def test_the_order_of_the_columns_is_free(root):
-    lines = ["clip,Distraction,Fatigue,Confusion,Enjoyment,Neutrality", "a/1,4,3,2,1,0"]
-    assert votes_of(root, "\n".join(lines)) == {"a/1": pytest.approx((0, 0.1, 0.2, 0.3, 0.4))}
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "part"),
-    [
-        ("clip,", "video,", "expected a first line `clip,Neutrality,Enjoyment"),
-        ("Fatigue", "Sleep", "expected a first line"),
-        ("Fatigue", "Confusion", "expected a first line"),
-        (",Distraction", "", "expected a first line"),
-        ("label", "weight", "expected a first line"),
-        (VOTES, "", "expected a first line"),
-        (VOTES[VOTES.index("\n") :], "", "no clip"),
-        ("6,2,1,1,0", "6,2,1,1", "line 2: 6 columns"),
-        ("6,2,1,1,0", "6,2,1,1,", "line 2: expected votes"),
-        ("6,2,1,1,0", "6,2,1,1,-1", "line 2: expected votes"),
-        ("6,2,1,1,0", "0,0,0,0,0", "line 2: expected votes"),
-        ("6,2,1,1,0", "6,2,1,1,two", "line 2: Distraction must be a number"),
-        ("b/2,5", "a/1,5", "line 3: the clip a/1"),
-    ],
-)
-def test_a_faulty_file_of_votes_is_refused_by_its_line(root, old, new, part):
-    assert old in VOTES
-    with pytest.raises(UserError) as caught:
-        votes_of(root, VOTES.replace(old, new, 1))
-    message = str(caught.value)
-    assert "votes.csv" in message and part in message and "\n" not in message
-
-
-def test_every_training_clip_needs_votes(root):
-    clips = [clip for clip in read(root, GOOD).clips if clip.id in ("a/1", "b/1")]
-    with pytest.raises(UserError, match=r"votes.csv: 1 of 2 training clips have no votes, such as b/1; "):
-        votes_of(root)
-        with_votes(clips, "votes.csv", str(root), load_classes("RAER"))
-    (first,) = with_votes(clips[:1], "votes.csv", str(root), load_classes("RAER"))
-    assert first.votes == pytest.approx((0.6, 0.2, 0.1, 0.1, 0)) and first.id == "a/1"

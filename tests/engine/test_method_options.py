@@ -37,14 +37,14 @@ PROMPTS = [
     "--contexts-number 4", "--class-token-position front", "--no-class-specific-contexts", "--no-tune-prompts",
     "--lr-prompt-learner 0.1", "--class-balanced-loss", "--logit-adj", "--logit-adj-tau 0.5", "--label-smoothing 0.1",
     "--focal-gamma 2", "--temperature 0.5", "--ldam cosine", "--ldam-margin 0.3", "--class-beta 0.9", "--drw-epoch 3",
-    "--smoothing-weights published", "--semantic-labels 0.1", "--semantic-warmup 5", "--votes v.csv",
+    "--smoothing-weights published", "--semantic-labels 0.1", "--semantic-warmup 5",
     "--mixup 0.2",
 ]  # fmt: skip
 MEANINGLESS = [("clip-caer", words) for words in CAPTIONS]
 MEANINGLESS += [("dfer-clip", words) for words in TWO_STREAMS + CAPTIONS]
 MEANINGLESS += [("emoclip", words) for words in TWO_STREAMS + PROMPTS]
 MEANINGLESS += [(model, "--temporal-pool mean") for model in ("frame-expr", "sequence")]
-MEANINGLESS += [("frame-expr", words) for words in ("--ldam cosine", "--semantic-labels 0.1", "--votes v.csv")]
+MEANINGLESS += [("frame-expr", words) for words in ("--ldam cosine", "--semantic-labels 0.1")]
 MEANINGLESS += [("sequence", words) for words in ("--class-beta 0.9", "--drw-epoch 3", "--ldam cosine")]
 MEANINGLESS += [("sequence", words) for words in ("--hue 0.1", "--mixup 0.2")]
 REGRESSION = "--task regression --targets t.csv --init-from best.pt"

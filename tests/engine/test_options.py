@@ -269,10 +269,7 @@ REFUSED = [  # command, fragments of the message, separated by |
     ("--ldam on", "--ldam|cosine"),
     ("--temporal-pool max", "--temporal-pool|class-token"),
     # one target for a clip
-    ("--votes v.csv --label-smoothing 0.1", "--votes v.csv and --label-smoothing 0.1|keep one"),
-    ("--votes v.csv --semantic-labels 0.1", "--votes v.csv and --semantic-labels 0.1|keep one"),
     ("--semantic-labels 0.1 --label-smoothing 0.1", "--semantic-labels 0.1 and --label-smoothing 0.1|keep one"),
-    ("--ldam cosine --votes v.csv", "--ldam cosine|--votes v.csv"),
     ("--ldam published --semantic-labels 0.1", "--ldam published|--semantic-labels 0.1"),
     # frames and augmentation
     ("--random-crop 0", "--random-crop"),

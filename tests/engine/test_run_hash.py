@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from engine.config import read_command
-from engine.run_hash import RESULTS, contents_of, counted_options, finished_runs, run_hash, stored_hash
+from engine.run_hash import RESULTS, counted_options, finished_runs, run_hash, stored_hash
 
 
 @pytest.fixture
@@ -45,19 +45,17 @@ def test_options_without_an_effect_on_results_do_not_change_the_hash(root, words
         "--lr 1e-3", "--epochs 3", "--seed 1", "--adapter none", "--no-flip", "--milestones 3 4", "--select-on last",
         "--mi-loss-weight 0", "--weight-decay 0.5", "--dataset DFEW", "--lr-image-encoder 0 --cache-features",
         "--bounding-box-body body.json", "--val-annotation test.txt", "--lora-rank 2", "--lora-rank 2 --lora-alpha 4",
-        "--temporal-pool mean", "--ldam cosine", "--semantic-labels 0.1", "--votes test.txt",
-        "--hue 0.1", "--mixup 0.2",
+        "--temporal-pool mean", "--ldam cosine", "--semantic-labels 0.1", "--hue 0.1",
+        "--mixup 0.2",
     ],
 )  # fmt: skip
 def test_options_with_an_effect_on_results_change_the_hash(root, words):
     assert hash_of(root, *words.split()) != hash_of(root)
 
 
-@pytest.mark.parametrize("name", ["train.txt", "test.txt", "face.json", "../clip.pt", "classes.json", "votes.csv"])
+@pytest.mark.parametrize("name", ["train.txt", "test.txt", "face.json", "../clip.pt", "classes.json"])
 def test_files_count_by_their_content(root, name):
-    (root / "votes.csv").write_text("votes.csv")
     extra = ["--class-texts", str(root / "classes.json")] if name == "classes.json" else []
-    extra += ["--votes", "votes.csv"] if name == "votes.csv" else []
     before, content = hash_of(root, *extra), (root / name).read_bytes()
     (root / name).write_text("other!!")
     assert hash_of(root, *extra) != before
@@ -89,10 +87,9 @@ def test_a_clip_counts_by_its_weights_and_the_configs_beside_them(root):
 
 
 def test_options_that_came_later_leave_the_hash_of_earlier_runs(root):
-    """The options of LoRA at their defaults are not in it, and neither is a file of votes that is not named."""
+    """The options of LoRA at their defaults are not in it."""
     assert not any("lora" in name for name in counted_options(config_of(root))["optim"])
     assert "temporal_pool" not in counted_options(config_of(root))["model"]
-    assert "votes" not in {*counted_options(config_of(root))["data"], *contents_of(config_of(root))}
     assert counted_options(config_of(root, "--lora-rank", "2"))["optim"]["lora_rank"] == 2
 
 

@@ -136,17 +136,6 @@ def test_mixup_mixes_frame_features_and_losses_by_one_share(settings, expected):
         assert task.losses(out, batch, 0)["mi"].item() == pytest.approx(mi.item(), rel=1e-5)  # texts are not mixed
 
 
-def test_mixup_mixes_votes():
-    task, batch = make_task(mixup=0.2), random_batch(B=5)
-    task.votes = torch.rand(5, 5, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
-    task.row_of = {str(number): number for number in range(5)}
-    task.model.train()
-    batch |= {"partner": PARTNERS, "share": SHARE}
-    out = task.forward(batch)
-    expected = F.cross_entropy(out.logits, 0.7 * task.votes + 0.3 * task.votes[PARTNERS])
-    assert task.losses(out, batch, 0)["classification"].item() == pytest.approx(expected.item(), rel=1e-5)
-
-
 def test_partners_and_shares_are_a_function_of_seed_epoch_and_step():
     batch = {"label": torch.zeros(6, dtype=torch.int64)}
     samples = {key: with_partners(batch, 0.4, *key) for key in ((1, 2, 3), (1, 2, 4), (1, 3, 3), (2, 2, 3))}

@@ -91,8 +91,7 @@ def test_every_augmentation_is_a_part():
     assert not any("erasing" in name or "jitter" in name for name in changes("--drop-one"))
 
 
-def test_votes_and_semantic_labels_are_parts():
-    assert changes("--drop-one", "--votes", "v.csv")["without votes"] == {"votes": None}
+def test_semantic_labels_are_a_part():
     semantic = changes("--drop-one", "--semantic-labels", "0.1", "--semantic-warmup", "5")
     assert semantic["without semantic labels"] == {"semantic_labels": 0.0}
 

@@ -222,7 +222,7 @@ class TestData:
         names = (*CHECKPOINTS, "best.pt")
         before = [(stopped / name).read_bytes() for name in names]
         message = error_of(["--resume", str(stopped), "--train-annotation", str(tmp_path / "train.txt")], capsys)
-        assert "lists, boxes or votes are not those" in message
+        assert "lists or boxes are not those" in message
         assert [(stopped / name).read_bytes() for name in names] == before
         assert json.loads((stopped / "config.json").read_text())["data"]["train_annotation"] == "annotation/train.txt"
 
