@@ -29,7 +29,7 @@ LIST_FAULTS = {
     "list": "cannot be read and is not counted",
     "line": "{line} that cannot be parsed; not counted",
     "label": "{line} with an impossible label; not counted",
-    "clip": "{clip} without frames on the disk",
+    "clip": "{clip} missing on the disk, without frames, or shorter than the list says",
     "same_name": "{clip} with the same name as another clip in another folder",
 }
 
