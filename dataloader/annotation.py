@@ -175,7 +175,7 @@ def on_disk(clip: Clip, root: str | None, classes: Classes, packed: PackedFrames
     if names:
         return replace(clip, folder=folder or clip.folder, frames=names)
     if folder is not None:
-        raise UserError(f"{clip.where}: {folder} holds no image and no video; restore its frames or leave the clip out")
+        raise UserError(f"{clip.where}: {folder} holds no image and no video; restore them or leave the clip out")
     raise UserError(f"{clip.where}: no folder or video {shorten(str(clip.folder))}; check the list and --root-dir")
 
 

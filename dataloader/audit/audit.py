@@ -93,7 +93,7 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
     files |= {f"--bounding-box-{kind}": file for kind, file in options.boxes.items()}
     for flag, file in files.items():
         if not (path := resolve_path(file, options.root_dir)).exists():
-            raise UserError(f"{flag} {path}: no such file or directory")
+            raise UserError(f"{flag} {path}: no such file or directory; check it and --root-dir")
     classes = _read_classes(options)
     lists = [read_list(split, file, options.root_dir, classes) for split, file in options.lists.items()]
     splits = {audited.split: audited.clips for audited in lists}
