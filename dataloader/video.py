@@ -177,6 +177,8 @@ class FileVideo(Video):
                 if span is None:
                     return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
             times = self._packet_times(span[0], span[1] + MAX_BACK)
+        except UserError:
+            raise
         except FAULTS as error:
             raise UserError(f"{self.path}: its frames cannot be counted ({_reason(error)}); is it whole?") from None
         # Packets are in decoding order, in which a frame comes at most a second after later ones.
