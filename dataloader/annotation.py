@@ -34,7 +34,6 @@ from utils.text import plural
 
 videos = Lazy("dataloader.video")  # most lists name folders of frames
 SPAN = "#t="  # separates a video from the seconds of the clip: video.mp4#t=12.5,20
-MAX_LACK = 0.5  # seconds by which a part may end after its video, as times in lists are often rounded
 PackedFrames = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
 EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
 
@@ -161,15 +160,21 @@ def on_disk(clip: Clip, root: str | None, classes: Classes, packed: PackedFrames
             raise UserError(f"{clip.where}: no image {shorten(str(clip.folder))}; check the list and --root-dir")
         return replace(clip, folder=file.parent, frames=names or (file.name,))
     path, span = split_span(clip)
-    folder = None if span else find_clip_folder(path, root, below) or (clip.folder if names else None)
-    names = names or (list_frames(folder) if folder else ())
-    if names:
-        return replace(clip, folder=folder, frames=names)
+    folder = None if span else find_clip_folder(path, root, below)
+    if folder is not None:
+        # One look at the first packed frame is enough here: the pack compares all of them later.
+        frames = names if names and (folder / names[0]).exists() else list_frames(folder)
+        if frames:
+            return replace(clip, folder=folder, frames=names or frames)
     video = find_video(path, folder, root, below)
+    if video is not None and names:
+        return replace(clip, folder=video, frames=names, is_video=True, span=span)
     if video is not None:
         return of_video(clip, video, span)
+    if names:
+        return replace(clip, folder=folder or clip.folder, frames=names)
     if folder is not None:
-        raise UserError(f"{clip.where}: {folder} holds no image and no video; restore its frames or leave the clip out")
+        raise UserError(f"{clip.where}: {folder} holds no image and no video; restore them or leave the clip out")
     raise UserError(f"{clip.where}: no folder or video {shorten(str(clip.folder))}; check the list and --root-dir")
 
 
@@ -204,14 +209,18 @@ def of_video(clip: Clip, video: Path, span: tuple[float, float] | None) -> Clip:
     """Return a clip with the frames of a video, or of a part of it."""
     with about(str(clip.where)):
         file = videos.open_clip(video)
-        if span and file.duration is not None and span[1] > file.duration + MAX_LACK:
-            raise UserError(
-                f"{clip.where}: {video} ends at {file.duration:.1f} s, the clip at {span[1]:g} s; correct the list"
-            )
         count = file.count(span)
+    part = f" from {span[0]:g} to {span[1]:g} s" if span else ""
     if not count:
-        part = f"from {span[0]:g} to {span[1]:g} s" if span else "at all"
-        raise UserError(f"{clip.where}: {video} has no frame {part}; correct the list or leave the clip out")
+        raise UserError(
+            f"{clip.where}: {video} has no frame{part or ' at all'}; correct the list or leave the clip out"
+        )
+    listed = clip.listed_frames or 0
+    if listed - count > videos.MAX_LACK * file.fps:
+        raise UserError(
+            f"{clip.where}: {video} has {plural(count, 'frame')}{part}, the list says {listed}; replace the video, or "
+            f"correct the number (0: unknown)"
+        )
     return replace(clip, folder=video, frames=frame_names(count), is_video=True, span=span)
 
 

@@ -1,5 +1,6 @@
 """Read face boxes (one per frame) and body boxes (one per clip), and match them to clips by the ends of their keys."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
@@ -238,4 +239,8 @@ def nearest_boxes(frames: tuple[str, ...], boxes: dict[str, Box]) -> list[Box | 
     with_box = [index for index, name in enumerate(frames) if name in boxes]
     if not with_box:
         return [None] * len(frames)
-    return [boxes[frames[min(with_box, key=lambda k: abs(k - index))]] for index in range(len(frames))]
+    nearest = []
+    for index in range(len(frames)):
+        after = bisect_left(with_box, index)
+        nearest.append(min(with_box[max(after - 1, 0) : after + 1], key=lambda k, index=index: abs(k - index)))
+    return [boxes[frames[index]] for index in nearest]

@@ -74,7 +74,8 @@ def _read_text(path: Path, classes: Classes) -> str:
     try:
         content = read_bytes(path)
     except UserError as error:
-        raise UserError(f"annotation list {error}") from None
+        advice = "" if path.exists() else "; check it and --root-dir"
+        raise UserError(f"annotation list {error}{advice}") from None
     may_be_gbk = classes.layout == "names"
     furthest = 0
     for encoding in ("utf-8-sig", "gb18030") if may_be_gbk else ("utf-8-sig",):

@@ -31,6 +31,7 @@ FOLDER_FPS = 25.0  # default rate of a folder of frames
 UNKNOWN_FPS = 25.0  # rate of a file or camera that does not state one
 JUMPING_TIMES = "times that jump; the following times are counted on"
 MAX_BACK, MAX_AHEAD = 1.0, 6 * 3600.0  # seconds; a larger jump of the timestamps is ignored
+MAX_LACK = 0.5  # seconds by which a video may end before its list says; times in lists are rounded
 MAX_MISSING = 0.5  # seconds that may be missing at the end before a file counts as truncated
 EXIF_ORIENTATION = 0x0112
 EXIF_TURNS = {
@@ -143,12 +144,16 @@ class FileVideo(Video):
             stream = self._stream(container)
             self.fps = max(float(stream.average_rate or stream.guessed_rate or 0) or UNKNOWN_FPS, 1 / MAX_AHEAD)
             self.duration = duration_of(container, stream)
+            # AVI has no times of display. FFmpeg numbers H.264 frames in decoding order, so a frame of such a file gets
+            # the time of the packet that completed it, less the constant delay of the decoder.
+            self.is_numbered = container.format.name == "avi" and stream.codec_context.name in ("h264", "hevc")
             ratio = float(stream.sample_aspect_ratio or 1)  # width of a pixel divided by its height
             ratio = ratio if 0.2 < ratio < 5 else 1.0
             frame = next(self._decode(container, stream, []), None)
         if frame is None:
             raise UserError(f"{path}: no frame can be decoded; is the file complete?")
         self.first = frame.time  # seconds on the file's clock; None if it has no times
+        self.delay = frame.dts - frame.pts if self.is_numbered and None not in (frame.dts, frame.pts) else 0
         # The rotation is read from one frame only. In PyAV a frame and its side data refer to each other, so frames
         # whose side data was read stay in memory until a full garbage collection.
         self._turn = display_turn(frame)
@@ -162,21 +167,27 @@ class FileVideo(Video):
         return self.width, self.height
 
     def count(self, span: Span | None = None) -> int:
-        """Return the number of frames, or of those in ``span``, from the file's index without decoding."""
-        with self._open() as container:
-            stream = self._stream(container)
-            if span is None and stream.frames:
-                return stream.frames
-            try:
+        """Return the number of frames, or of those in ``span``, from the file's index without decoding.
+
+        A span that ends more than MAX_LACK seconds after the last frame is an error.
+        """
+        try:
+            with self._open() as container:
+                stream = self._stream(container)
                 if span is None:
-                    return sum(packet.size > 0 for packet in container.demux(stream))
-                self._seek(container, stream, span[0])
-                times = (self._time_of(packet) for packet in container.demux(stream) if packet.size)
-                # Packets are in decoding order, in which a frame comes at most a second after later ones.
-                near = itertools.takewhile(lambda seconds: seconds < span[1] + MAX_BACK, times)
-                return sum(span[0] <= seconds < span[1] for seconds in near)
-            except FAULTS as error:
-                raise UserError(f"{self.path}: its frames cannot be counted ({_reason(error)}); is it whole?") from None
+                    return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+            times = self._packet_times(span[0], span[1] + MAX_BACK)
+        except UserError:
+            raise
+        except FAULTS as error:
+            raise UserError(f"{self.path}: its frames cannot be counted ({_reason(error)}); is it whole?") from None
+        # Packets are in decoding order, in which a frame comes at most a second after later ones.
+        end = max(times, default=math.inf) + 1 / self.fps
+        if end < span[1] - MAX_LACK:
+            raise UserError(
+                f"{self.path} ends at {end:.1f} s, the clip at {span[1]:g} s; correct the seconds, or replace the video"
+            )
+        return sum(span[0] <= seconds < span[1] for seconds in times)
 
     def read(self, indexes: Sequence[int], span: Span | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield number and picture of the frames ``indexes`` (sorted), counted from 0 at the start of ``span``.
@@ -215,19 +226,53 @@ class FileVideo(Video):
             raise UserError(f"{self.path}: has no times, so parts of it cannot be used; use the whole file")
         return float(stamp * packet.time_base) - self.first
 
+    def _packet_times(self, start: float, stop: float) -> list[float]:
+        """Return the times of the packets from one at or before ``start`` to the first at or after ``stop``."""
+        for target in _earlier(start):
+            with self._open() as container:
+                stream = self._stream(container)
+                self._seek(container, stream, target)
+                times = (self._time_of(packet) for packet in container.demux(stream) if packet.size)
+                near = [*itertools.takewhile(lambda seconds: seconds < stop, times)]
+            if not target or (near and near[0] <= start):
+                break
+        return near
+
     def _seek(self, container: Any, stream: Any, seconds: float) -> None:
-        """Go to the last key frame at or before ``seconds``; a file without times is read from its start."""
-        if seconds > 0 and self.first is not None:
+        """Go to a key frame near ``seconds``, mostly the last one before it.
+
+        Files without times are read from their start, and so are MPEG program and transport streams: they have no
+        index, and the times of the first packets after a search are guesses.
+        """
+        if seconds > 0 and self.first is not None and not container.format.name.startswith("mpeg"):
             container.seek(int((self.first + seconds) / stream.time_base), stream=stream)
 
     def _shots(self, start: float = 0.0) -> Iterator[Shot]:
+        """Yield every frame, from one at or before ``start`` on.
+
+        If a search went too far, it begins earlier: frames of H.265 before a key frame may need those of the group
+        before, and AVI counts in decoding order.
+        """
+        for target in _earlier(start):
+            shots = self._shots_from(target)
+            first = next(shots, None)
+            if first is not None and (not target or first[0] <= start):
+                yield first
+                yield from shots
+                return
+
+    def _shots_from(self, start: float) -> Iterator[Shot]:
+        """Yield every frame from where a search for ``start`` leads."""
         faults: list[str] = []
         first, last, end = self.first if start else None, 0.0, 0.0
         with self._open() as container:
             stream = self._stream(container)
             self._seek(container, stream, start)
             for frame in self._decode(container, stream, faults):
-                stamp = (first or 0.0) + end if frame.time is None else float(frame.time)
+                shown_at = frame.time
+                if self.is_numbered and (end or frame.dts is not None):  # the last frames have no packet
+                    shown_at = None if frame.dts is None else (frame.dts - self.delay) * frame.time_base
+                stamp = (first or 0.0) + end if shown_at is None else float(shown_at)
                 first = stamp if first is None else first
                 if not -MAX_BACK <= stamp - first - last <= MAX_AHEAD:  # joined parts with separate times
                     faults.append(JUMPING_TIMES)
@@ -291,6 +336,15 @@ class FileVideo(Video):
             raise UserError(f"{self.path}: a frame has colours that cannot be read ({_reason(error)})") from None
         pixels = pixels.transpose(1, 0, 2) if is_transposed else pixels
         return np.ascontiguousarray(np.flip(pixels, flips)) if flips or is_transposed else pixels
+
+
+def _earlier(seconds: float) -> Iterator[float]:
+    """Yield ``seconds``, then 1, 3, 7, ... seconds before, and at last 0."""
+    back = 0.0
+    while seconds > back:
+        yield seconds - back
+        back = 2 * back + 1
+    yield 0.0
 
 
 @lru_cache(maxsize=65536)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import demo, gpu, growth, lesson, plain, rounding, stills, tables
+from benchmarks import clips_from_videos, demo, gpu, growth, lesson, plain, rounding, stills, tables
 from benchmarks import train as bench_train
 from benchmarks.fuzz import CRASHED, KINDS, UNNAMED, fuzz, names_file_and_line, table, time_limit
 from benchmarks.mutations import ValidInputs
@@ -55,6 +55,17 @@ def test_rows_of_the_gpu_benchmark_without_time_are_reported(tmp_path, monkeypat
     assert rows and all(row["failed"].startswith("not measured") for row in rows)
 
 
+def test_clips_from_videos_are_those_of_the_jpegs(tmp_path, monkeypatch, capsys):
+    words = "clips_from_videos --rounds 1 --frames 20 --size 64x48"
+    rows = results_of(clips_from_videos, words, tmp_path / "videos.json", monkeypatch)["rows"]
+    assert [(row["clips"], row["videos"], row["frames of a clip"]) for row in rows] == [(5, 5, 20), (10, 2, 20)]
+    assert all(row["megabytes per clip"]["videos"] < row["megabytes per clip"]["JPEGs"] for row in rows)
+    assert all(
+        number > 0 for row in rows for key in ("clips per second", "seconds per clip") for number in row[key].values()
+    )
+    assert clips_from_videos.table({"rows": rows}) in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("part", ["frozen", "full", "evaluation", "parts", "texts"])
 def test_every_part_of_the_training_benchmark_runs(part, tmp_path, monkeypatch, capsys):
     words = f"train --shapes tiny --rounds 1 --no-compile --only {part}"
@@ -72,6 +83,7 @@ def test_the_tables_in_the_documents_are_the_measured_ones():
         ("lora", tables.lora_table, "backbones"),
         ("growth", growth.table, "scaling"),
         ("stills", stills.table, "results"),
+        ("clips_from_videos", clips_from_videos.table, "performance"),
     ):
         text = (ROOT / f"docs/{document}.md").read_text(encoding="utf-8")
         measured = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))

@@ -29,7 +29,7 @@ LIST_FAULTS = {
     "list": "cannot be read and is not counted",
     "line": "{line} that cannot be parsed; not counted",
     "label": "{line} with an impossible label; not counted",
-    "clip": "{clip} without frames on the disk",
+    "clip": "{clip} missing on the disk, without frames, or shorter than the list says",
     "same_name": "{clip} with the same name as another clip in another folder",
 }
 
@@ -93,7 +93,7 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
     files |= {f"--bounding-box-{kind}": file for kind, file in options.boxes.items()}
     for flag, file in files.items():
         if not (path := resolve_path(file, options.root_dir)).exists():
-            raise UserError(f"{flag} {path}: no such file or directory")
+            raise UserError(f"{flag} {path}: no such file or directory; check it and --root-dir")
     classes = _read_classes(options)
     lists = [read_list(split, file, options.root_dir, classes) for split, file in options.lists.items()]
     splits = {audited.split: audited.clips for audited in lists}

@@ -37,7 +37,7 @@ videos = Lazy("dataloader.video")  # most clips are folders of frames
 TINY = 16  # pixels; no face can be recognised in less
 ENOUGH_BOXES = 0.9  # of the frames of a class
 FRAME_FAULTS = {
-    "unreadable": "{frame} that cannot be read as an image",
+    "unreadable": "{file} that cannot be read, or not completely",
     "tiny_frames": f"{{clip}} with frames of less than {TINY} pixels",
     "sizes_change": "{clip} with frames of several sizes",
     "frame_order": "{clip} whose frame names have another order as text than as numbers: this project sorts by number; "

@@ -115,8 +115,9 @@ def write_set_boxes(out: Path, options: PrepareOptions, make_detector: Callable[
     for video in videos:
         if video.error:
             say(f"left out: {video.error}")
-    samples, faces = sum(record.frames for record in records), sum(bool(record.faces) for record in records)
-    say(f"{plural(len(records), 'clip')}, a face in {faces} of them; {samples} frames searched")
+    frames = sum(len(clip.frames) for clip in in_videos)
+    boxes, faces = sum(len(record.faces) for record in records), sum(bool(record.faces) for record in records)
+    say(f"{plural(len(records), 'clip')}, a face in {faces} of them; a face box for {boxes} of {frames} frames")
     words = ["--root-dir", root, "--dataset", options.dataset]
     for name in ("class_texts", "clip_column", "label_column"):
         value = getattr(options, name)

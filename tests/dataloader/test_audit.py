@@ -124,7 +124,7 @@ PLANTS = [
     ("content_repeated", copied("test", 9), ["test.txt, line 1", "test.txt, line 10"]),
     ("unreadable", cut_off, ["P3/013/2.png"]),
     ("unreadable", lambda data: (data.folder("test", 5) / "2.png").write_bytes(b""), ["P3/013/2.png"]),
-    ("unreadable", broken_links, ["6 frames", ".png: no such file"]),
+    ("unreadable", broken_links, ["6 files", ".png: no such file"]),
     ("unreadable", pipe, ["P3/013/2.png: not a regular file"]),
     ("box_file", faces(lambda boxes: [1, 2]), ["face.json", "expected a table"]),
     ("box_file", faces(lambda boxes: {"of another set": {"1.png": [0, 0, 9, 9]}}), ["face.json"]),
