@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Compare the recipes of CLIP-CAER on RAER: clip_caer, advanced, rapt and best over 3 seeds, and best without each of its
-# parts. Writes a comparison of best with each other recipe, an ablation and a report.
+# parts and corrections. Writes a comparison of best with each other recipe, an ablation and a report.
 #   bash recipes/study.sh OUT RAER [flags of all trainings ...]
-#   bash recipes/study.sh outputs/study /data/RAER --pack /data/RAER-pack --clip-path ViT-B/16
+#   bash recipes/study.sh outputs/study /data/RAER --clip-path ViT-B/16
+# With crops from a pack, which has one treatment of frames without a face, all recipes need the same:
+#   bash recipes/study.sh outputs/study /data/RAER --pack /data/RAER-pack --missing-face nearest
 # After an interruption the same command continues. Without data and without a GPU, on simulated students:
 #   bash recipes/study.sh outputs/study
-# RAER: 12 trainings for the recipes and 3 for each part of best. Their time on a GPU is not measured here; the published
+# RAER: 12 trainings for the recipes and 3 for each part and correction of best. Their time on a GPU is not measured here; the published
 # log of rapt has 7.8 hours for one of its trainings, and a pack (RAER_PACK of train.sh) saves most of the decoding.
 # Simulated students: 12 trainings and 3 for each of four parts; their time is not measured.
 set -euo pipefail
@@ -31,7 +33,8 @@ fi
 for recipe in "${recipes[@]}"; do
   "$PYTHON" main.py "@recipes/$recipe.args" "${all[@]}" --output-dir "$out/$recipe" --resume auto
 done
-"$PYTHON" main.py --mode ablate @recipes/best.args "${all[@]}" --drop-one --output-dir "$out/drop-one"
+corrections="sampling=published | shared_augmentation=False | lr_fusion=1e-5"
+"$PYTHON" main.py --mode ablate @recipes/best.args "${all[@]}" --drop-one --grid "$corrections" --output-dir "$out/drop-one"
 rm -rf "$out/comparison" "$out/report"
 for recipe in clip_caer advanced rapt; do
   "$PYTHON" main.py --mode compare "$out/$recipe" "$out/best" --output-dir "$out/comparison/$recipe"
