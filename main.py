@@ -1,6 +1,5 @@
 """Emotion recognition from video with CLIP. `python main.py --help` lists the modes, README.md the usual commands."""
 
-import os
 import sys
 from importlib import import_module
 
@@ -8,10 +7,6 @@ from engine.config import read_command
 from engine.series import is_series
 from utils.command import run_command
 from utils.config import describe
-
-# torch's threads spin while they wait for one another; beside decoding processes on few cores that costs several times
-# what it saves. torch reads this when it is first imported, so it is set here; the user's own setting wins.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 MODES = {  # mode → module and function
     "train": ("engine.train", "train"),

@@ -102,16 +102,18 @@ class VideoWriter:
         *,
         crf: int = 24,
         preset: str = "veryfast",
+        x264: str = "",
         ticks: int | None = None,
         faststart: bool = False,
         container: str | None = "mp4",
     ) -> None:
-        """``size``: width and height. ``ticks``: time steps per second, by default fine enough for any frame rate.
+        """``size``: width and height. ``x264``: settings that differ from ``preset``, as name=value:name=value.
+        ``ticks``: time steps per second, by default fine enough for any frame rate.
         ``container``: None for that of the suffix of ``path``."""
         options = {"movflags": "faststart"} if faststart else {}
         self.container = av.open(str(path), "w", format=container, options=options)
         rate = Fraction(fps).limit_denominator(1001)
-        encoder = {"preset": preset, "crf": str(crf)}
+        encoder = {"preset": preset, "crf": str(crf), "x264-params": x264}
         self.stream = self.container.add_stream("libx264", rate=rate, options=encoder)
         (self.stream.width, self.stream.height), self.stream.pix_fmt = size, "yuv420p"
         self.ticks = ticks or (FINE_TICKS if fps > SLOW else COARSE_TICKS)
@@ -124,9 +126,12 @@ class VideoWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, seconds: float, picture: np.ndarray) -> None:
-        """Add a frame (H, W, 3) uint8; of two frames at the same time the second comes one tick later."""
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    def add(self, seconds: float, picture: np.ndarray, pixels: str = "rgb24") -> None:
+        """Add a frame; of two frames at the same time the second comes one tick later.
+
+        ``pixels``: format of ``picture``, rgb24 (H, W, 3) or yuv420p (1.5 H, W), which is not converted again.
+        """
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=pixels)
         self.last_tick = max(round(seconds * self.ticks), self.last_tick + 1)
         frame.pts, frame.time_base = self.last_tick, Fraction(1, self.ticks)
         self.container.mux(self.stream.encode(frame))

@@ -68,9 +68,15 @@ def write_minutes(folder: Path, sizes: list[int], root: Path) -> None:
 
 
 def write_persons(folder: Path, sizes: list[int], root: Path) -> None:
-    """Write videos of 16 s with this many persons in a grid of 4 x 2; the other fields are grey."""
+    """Write videos of 16 s with this many persons in a grid of 4 x 2; the other fields are grey.
+
+    A clip of each person plays forwards and backwards by turns. If clips followed one another, half of the picture
+    could change at once, which counts as a cut, and after a cut the persons get new numbers.
+    """
     persons = segments.segments_by_person(root, "annotation/test.txt")[: max(sizes)]
-    films = [[step.frame for step in segments.play(parts[:2], root, 1.0, FPS)] for parts in persons]
+    clips = [[segment._replace(clips=segment.clips[:1]) for segment in parts[:1]] for parts in persons]
+    films = [[step.frame for step in segments.play(clip, root, 1.0, FPS)] for clip in clips]
+    films = [2 * (film + film[::-1]) for film in films]
     for size in sizes:
         grey = [np.full_like(films[0][0], 128)] * (8 - size)
         pictures = ([*(film[n] for film in films[:size]), *grey] for n in range(len(films[0])))

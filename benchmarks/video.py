@@ -32,7 +32,6 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
-import torch
 
 from apps.predict import windows
 from apps.predict.run import Predictor
@@ -44,7 +43,9 @@ from benchmarks.video_render import repeat_video, write_video
 from benchmarks.video_segments import FPS, Segment, VideoFrame, find_segments, majority_class, play
 from dataloader.detect import Detection, Detections, resolve_face_model
 from dataloader.track import Tracker
+from utils.lazy import Lazy
 
+torch = Lazy("torch")  # imported after engine/, which chooses how its threads wait, as in a command
 RESULTS = Path("benchmarks/results/video.json")
 SCALE = 2.0  # relative to the 320 x 240 of the simulation
 CORES = 2

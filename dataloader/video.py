@@ -14,6 +14,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 from PIL.Image import Transpose
 
@@ -264,6 +265,8 @@ class FileVideo(Video):
     def _shots_from(self, start: float) -> Iterator[Shot]:
         """Yield every frame from where a search for ``start`` leads."""
         faults: list[str] = []
+        # One for all frames of the pass: to set it up takes several times as long as to convert a frame.
+        converter = VideoReformatter()
         first, last, end = self.first if start else None, 0.0, 0.0
         with self._open() as container:
             stream = self._stream(container)
@@ -280,7 +283,7 @@ class FileVideo(Video):
                 last = max(stamp - first, last)
                 length = float(frame.duration or 0) * float(frame.time_base or 0)
                 end = last + min(max(length, 1 / self.fps), MAX_AHEAD)
-                yield last, lambda frame=frame: self._picture(frame)
+                yield last, lambda frame=frame: self._picture(frame, converter)
         if self.duration is not None and end < self.duration - MAX_MISSING:
             faults.append(f"ends at {end:.1f} of {self.duration:.1f} s")
         self.damaged = "; ".join(dict.fromkeys(faults)) or None
@@ -326,12 +329,13 @@ class FileVideo(Video):
                 faults.append("incomplete frames")
             yield from (frame for frame in frames if not frame.is_corrupt)
 
-    def _picture(self, frame: Any) -> np.ndarray:
+    def _picture(self, frame: Any, converter: VideoReformatter) -> np.ndarray:
         """Return a frame as (H, W, 3) uint8; a frame of another size is resized to that of the video."""
         is_transposed, flips = self._turn
         height, width = self._shape[::-1] if is_transposed else self._shape
         try:
-            pixels = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+            # By one thread: several take twice the processor time for a frame.
+            pixels = converter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
         except FAULTS as error:
             raise UserError(f"{self.path}: a frame has colours that cannot be read ({_reason(error)})") from None
         pixels = pixels.transpose(1, 0, 2) if is_transposed else pixels

@@ -4,15 +4,18 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import clips_from_videos, demo, gpu, growth, lesson, plain, rounding, stills, tables
+from benchmarks import clips_from_videos, demo, gpu, growth, lesson, plain, rounding, stills, tables, video_segments
 from benchmarks import train as bench_train
 from benchmarks.fuzz import CRASHED, KINDS, UNNAMED, fuzz, names_file_and_line, table, time_limit
 from benchmarks.mutations import ValidInputs
 from benchmarks.subject import make_subject, small_shape
 from benchmarks.timing import Seconds, ratio_of
+from dataloader.track import CutDetector
+from dataloader.video import open_video
 from tests.support.tools import ROOT
 
 
@@ -107,6 +110,25 @@ def test_growth_is_measured_in_processes_of_their_own(tmp_path, monkeypatch, cap
     assert (few["size"], many["size"]) == (4, 4000)
     assert many["seconds"] > 5 * few["seconds"] and many["raised_mb"] > few["raised_mb"]
     assert (tmp_path / "growth.png").stat().st_size > 1000 and f"| {row} | 4,000 clips |" in capsys.readouterr().out
+
+
+def test_a_grid_of_persons_has_no_cut_after_which_persons_would_get_new_numbers(tmp_path, monkeypatch):
+    """When all clips changed at once, 4 persons were counted as 8."""
+    person = [video_segments.Segment(0.0, 8.0, "p", 0, clips) for clips in ([10, 250], [130, 70])]  # brightness
+
+    def play(segments, root, scale, fps):
+        for brightness in (clip for segment in segments for clip in segment.clips):
+            for number in range(round(video_segments.CLIP_SECONDS * fps)):
+                frame = np.full((60, 80, 3), brightness, np.uint8)
+                frame[20:40, number : number + 20] = 128  # something that moves
+                yield video_segments.VideoFrame(0.0, frame, None, None)
+
+    monkeypatch.setattr(video_segments, "segments_by_person", lambda *_: [person] * 8)
+    monkeypatch.setattr(video_segments, "play", play)
+    growth.write_persons(tmp_path, [4], tmp_path)
+    is_cut, video = CutDetector(), list(open_video(tmp_path / "4.mp4"))
+    assert len(video) == 16 * growth.FPS and not any(is_cut(frame) for _, frame in video)
+    assert video[0][1].shape == (120, 320, 3) and np.abs(video[0][1][60:].astype(int) - 128).max() < 8  # 4 are empty
 
 
 def test_exact_updates_are_those_of_double_precision():

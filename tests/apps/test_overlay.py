@@ -1,6 +1,7 @@
 """The overlay: frames wait for their predictions, videos keep their times, and cameras are shown at once."""
 
 import json
+from collections import deque
 from types import SimpleNamespace
 
 import av
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from apps.drawing import VideoWriter, class_colours
-from apps.predict.overlay import MAX_WAITING, Overlay, Screen, free_place, row_line
+from apps.predict.overlay import MAX_WAITING, Overlay, Screen, draw_strip, extend_lane, free_place, row_line
 from apps.predict.predictor import Predictor
 from apps.predict.runners import FRAMES, ModelInfo
 from apps.predict.timeline import CONTEXT_ONLY, FACE, NO_ONE, Row, Step
@@ -43,6 +44,36 @@ def test_frames_of_any_rate_keep_their_times(tmp_path, between):
             writer.add(seconds, np.full((48, 64, 3), 40 * number, np.uint8))
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert [frame.time for frame in container.decode(video=0)] == pytest.approx(times, abs=1e-4)
+
+
+def test_stretches_of_one_colour_are_drawn_as_one():
+    """An hour at five answers per second would otherwise be 300 areas in every frame."""
+    rng, single, lane = np.random.default_rng(0), [], deque()
+    for number in range(400):
+        if rng.random() < 0.9:  # else a gap
+            colour = ((200, 0, 0), (0, 0, 200))[int(rng.random() < 0.2)]
+            single.append((number * 0.2, (number + 1) * 0.2, colour))
+            extend_lane(lane, *single[-1])
+    pictures = [np.zeros((100, 400, 3), np.uint8) for _ in range(2)]
+    for picture, stretches in zip(pictures, (single, lane), strict=True):
+        draw_strip(picture, 20, [("1", stretches)], 79.3, 12)
+    assert len(lane) < 200 < len(single) and (pictures[0] == pictures[1]).all()
+    assert {(200, 0, 0), (0, 0, 200)} <= set(map(tuple, pictures[0].reshape(-1, 3).tolist()))
+
+
+def test_answers_and_stretches_that_are_over_are_forgotten(tmp_path):
+    info = ModelInfo("clip-caer", "m", names=("calm",))
+    overlay = Overlay(tmp_path, info, SimpleNamespace(is_still=False, fps=1.0, width=320, height=240), 1.0, 1)
+    frame = np.zeros((240, 320, 3), np.uint8)
+    with overlay:
+        for second in range(300):
+            is_shown = second % 10 < 5  # seen for 5 of 10 seconds
+            rows = [[Row(second, second + 1, 1, FACE, (1.0,), 1, 1, "calm", 1.0)]] if is_shown else []
+            overlay.add(Step(second, frame, [], rows))
+    assert len(overlay.answers[1]) <= 2 and 6 <= len(overlay.lanes[1]) <= 8
+    assert {round(stop - start) for start, stop, _ in overlay.lanes[1]} == {5}
+    with av.open(str(tmp_path / "overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 300
 
 
 def test_every_class_has_its_own_colour():

@@ -1,7 +1,10 @@
 """A model on windows of a video: which frames it sees, how often, and what it predicts without a face."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from engine.long_videos.predict import make_predictions
 from engine.methods.sequence import SequenceTask
 from models.sequence import SequenceModel, SequenceOutput
 from tests.support.tiny import FACE as BOX
-from tests.support.tools import configure, make_task
+from tests.support.tools import ROOT, configure, make_task
 from tests.support.watched import FPS, TWO_STREAMS, Brightness, KnownFaces, film, frames_of
 from utils.errors import UserError
 
@@ -51,6 +54,16 @@ def rows_of(runner, parts, **options):
 
 def rows_in(predictor, video):
     return [row for step in predictor.follow(video) for rows in step.rows for row in rows]
+
+
+@pytest.mark.parametrize(("setting", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_torch_is_told_not_to_spin_before_it_is_imported(setting, expected):
+    """Threads that spin tripled the processor time of a script with a ``Predictor`` on a busy machine."""
+    words = "import apps.predict.run, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": setting} if setting else {}
+    run = subprocess.run([sys.executable, "-c", words], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.stdout.split() == [expected, "False"]
 
 
 def test_each_sampled_frame_is_encoded_once(eyes):
