@@ -569,9 +569,6 @@ class LossOptions:
     mi_ramp: int = stream_option(0, "Epochs over which it then grows to --mi-loss-weight.", minimum=0)
     dc_warmup: int = stream_option(0, "First epochs without the decorrelation loss.", minimum=0)
     dc_ramp: int = stream_option(0, "Epochs over which it then grows to --dc-loss-weight.", minimum=0)
-    text_ramp_down: int = stream_option(
-        0, "Last epochs over which the weights of both text losses fall to 0.", in_hash=False, minimum=0
-    )
     class_balanced_loss: bool = option(
         False, "Weigh each class by the inverse of its training clips.", part="class losses"
     )

@@ -193,8 +193,6 @@ def different_options(stored: Config, config: Config) -> list[str]:
     before, now = stored.optim.epochs, config.optim.epochs
     if before != now and "cosine" in (stored.optim.schedule, config.optim.schedule):
         differences.append(f"--epochs {now}, but its learning rate falls to 0 at epoch {before}")
-    if before != now and stored.loss.text_ramp_down > 0:
-        differences.append(f"--epochs {now}, but its --text-ramp-down ends at epoch {before}")
     return differences
 
 

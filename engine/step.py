@@ -33,7 +33,7 @@ class TrainingStep:
         self.task, self.device, self.amp = task, device, amp
         self.normalize, self.grad_clip = config.data.normalize, config.optim.grad_clip
         self.statistics = statistics_of(task.model)
-        task.group, task.epochs = group, config.optim.epochs
+        task.group = group
         prepare_towers(task.model, config.optim, amp)
         self.groups = parameter_groups(task.model, config.optim)
         self.optimizer = build_optimizer(self.groups, config.optim)

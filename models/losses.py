@@ -112,15 +112,11 @@ def log_priors(counts: Tensor) -> Tensor:
     return (counts / counts.sum()).log().float()
 
 
-def scheduled_weight(final: float, epoch: int, warmup: int, ramp: int, down: int = 0, epochs: int = 0) -> float:
-    """Return 0 during ``warmup`` epochs, then a linear growth over ``ramp``, then ``final``; ``epoch`` starts at 0.
-
-    Over the last ``down`` of all ``epochs`` the weight falls linearly, to 0 in the last one.
-    """
+def scheduled_weight(final: float, epoch: int, warmup: int, ramp: int) -> float:
+    """Return 0 during ``warmup`` epochs, then a linear growth over ``ramp``, then ``final``; ``epoch`` starts at 0."""
     if epoch < warmup:
         return 0.0
-    weight = final * (epoch - warmup) / ramp if epoch < warmup + ramp else final
-    return weight * min(max(epochs - 1 - epoch, 0) / down, 1.0) if down > 0 else weight
+    return final * (epoch - warmup) / ramp if epoch < warmup + ramp else final
 
 
 # --- texts

@@ -170,7 +170,6 @@ class ClipTask:
         """``loss``: the options of the losses; only training needs them."""
         self.model, self.names, self.loss = model, names, loss
         self.group: Group = distributed.SINGLE_PROCESS  # the processes among which the clips of a step are divided
-        self.epochs = 0  # of the training
         self.fixed_texts: Texts | None = None
         self.clips_that_fit: int | None = None  # in one pass of an evaluation; set when the memory of a GPU runs out
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dataloader.classes import load_classes
@@ -65,7 +64,7 @@ def uses_iec(config: Config) -> bool:
 def soft_texts_are_idle(config: Config) -> bool:
     """Return whether no loss depends on the texts with learnable prompts and the text tower that encodes them."""
     enter_classifier = not uses_iec(config) or config.model.iec_text != "descriptive"
-    loss, epochs = config.loss, config.optim.epochs - (config.loss.text_ramp_down > 0)
+    loss, epochs = config.loss, config.optim.epochs
     mi_trains = loss.mi_loss_weight > 0 and loss.mi_warmup + (loss.mi_ramp > 0) < epochs
     dc_trains = loss.dc_loss_weight > 0 and loss.dc_warmup + (loss.dc_ramp > 0) < epochs
     return not enter_classifier and not mi_trains and not dc_trains
@@ -126,9 +125,8 @@ class PromptTask(ClassifierTask):
         terms = {"classification": self.classification(out.logits, batch, epoch, targets)}
         if self.trains_soft_texts:
             soft, descriptive = out.texts.soft.mean(dim=1), out.texts.descriptive.mean(dim=1)  # (C, D) each
-            weight = partial(loss_functions.scheduled_weight, epoch=epoch, down=loss.text_ramp_down, epochs=self.epochs)
-            mi = weight(loss.mi_loss_weight, warmup=loss.mi_warmup, ramp=loss.mi_ramp)
-            dc = weight(loss.dc_loss_weight, warmup=loss.dc_warmup, ramp=loss.dc_ramp)
+            mi = loss_functions.scheduled_weight(loss.mi_loss_weight, epoch, loss.mi_warmup, loss.mi_ramp)
+            dc = loss_functions.scheduled_weight(loss.dc_loss_weight, epoch, loss.dc_warmup, loss.dc_ramp)
             terms["mi"] = mi * loss_functions.mutual_information_loss(soft, descriptive)
             terms["dc"] = dc * loss_functions.decorrelation_loss(soft)
         return terms
@@ -192,18 +190,11 @@ class ClipCaer(Method):
         ),
     }
 
-    def check(self, config: Config, flags: Mapping[str, Any]) -> None:
-        down, epochs = config.loss.text_ramp_down, config.optim.epochs
-        if config.run.mode in ("train", "ablate") and down >= epochs:
-            raise UserError(f"--text-ramp-down {down}: the training has {epochs} epochs; pass a smaller number")
-
     def warnings(self, config: Config) -> list[str]:
         loss, warnings = config.loss, []
         adapts_text = config.optim.has_lora("text")
         if not config.model.tune_prompts and not adapts_text and loss.mi_loss_weight + loss.dc_loss_weight > 0:
             warnings.append("--no-tune-prompts: MI and DC would train nothing, so both are left out")
-        if loss.text_ramp_down > 0 and loss.mi_loss_weight + loss.dc_loss_weight == 0:
-            warnings.append(f"--text-ramp-down {loss.text_ramp_down} changes nothing: MI and DC have a weight of 0")
         if (config.model.tune_prompts or adapts_text) and soft_texts_are_idle(config):
             cause = "MI and DC at 0"
             if loss.mi_loss_weight + loss.dc_loss_weight > 0:

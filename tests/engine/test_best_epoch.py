@@ -10,7 +10,6 @@ from dataloader.sampling import ClipOrder
 from engine import regress
 from engine.checkpoints import stored_config
 from engine.config import make_config, read_command
-from engine.resume import different_options
 from engine.run_hash import counted_options
 from engine.train import Trainer
 from sweep.plan import plan_ablation
@@ -95,12 +94,6 @@ def test_a_run_with_a_cosine_keeps_its_epochs(small_flags, tmp_path):
     message = one_line(call("--resume", run.folder, "--epochs", "3"))
     assert "--epochs 3, but its learning rate falls to 0 at epoch 1" in message
     assert call("--resume", run.folder).ok().out.endswith("is complete (1 epochs, scored)\n")
-
-
-def test_a_run_whose_text_losses_fall_to_0_keeps_its_epochs():
-    stored, longer = (make_config({"text_ramp_down": 2, "epochs": epochs}) for epochs in (9, 12))
-    assert different_options(stored, longer) == ["--epochs 12, but its --text-ramp-down ends at epoch 9"]
-    assert different_options(*(make_config({"epochs": epochs}) for epochs in (9, 12))) == []
 
 
 def test_the_readout_of_a_regression_learns_at_a_cosine(monkeypatch):

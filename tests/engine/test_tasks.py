@@ -31,16 +31,6 @@ def test_the_three_losses_have_the_weights_of_the_epoch():
     assert terms[0]["classification"] == terms[30]["classification"]
 
 
-def test_both_text_losses_fall_to_zero_in_the_last_epochs():
-    settings = dict(mi_loss_weight=0.7, dc_loss_weight=1.2, text_ramp_down=4)
-    task, batch, out, _ = out_and_losses(0, **settings)
-    task.epochs = 10
-    first, *terms = (task.losses(out, batch, epoch) for epoch in (5, 6, 7, 8, 9))
-    for name in ("mi", "dc"):
-        shares = [(term[name] / first[name]).item() for term in terms]
-        assert shares == pytest.approx([0.75, 0.5, 0.25, 0.0])
-
-
 def test_dc_of_an_ensemble_works_on_the_mean_of_a_classs_texts():
     _, _, out, losses = out_and_losses(text_type="prompt_ensemble", dc_loss_weight=1.0)
     mean = F.normalize(out.texts.soft.mean(dim=1), dim=-1)

@@ -206,13 +206,6 @@ def test_schedules_are_golden():
     assert [scheduled_weight(0.5, epoch, 2, 0) for epoch in range(4)] == [0, 0, 0.5, 0.5]
 
 
-def test_a_schedule_falls_to_zero_in_the_last_epoch():
-    weights = [scheduled_weight(0.8, epoch, 1, 2, down=4, epochs=10) for epoch in range(11)]
-    assert weights == pytest.approx([0, 0, 0.4, 0.8, 0.8, 0.8, 0.6, 0.4, 0.2, 0, 0])
-    both = [scheduled_weight(1.0, epoch, 0, 4, down=4, epochs=6) for epoch in range(6)]  # growth and fall overlap
-    assert both == pytest.approx([0, 1 / 4, 2 / 4 * 3 / 4, 3 / 4 * 2 / 4, 1 / 4, 0])
-
-
 # -- contrast -------------------------------------------------------------------------------------------------------
 
 
