@@ -137,7 +137,9 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch
     module = types.ModuleType("IPython.display")
     module.Image = module.Video = lambda *args, **options: pictures.append(str(options.get("filename") or args[0]))
     module.Markdown, module.display = str, lambda *objects: None
-    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython, ipython.version_info = lambda: None, (9, 0)  # matplotlib asks for them
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", module)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(ROOT / "docs")

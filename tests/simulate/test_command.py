@@ -99,6 +99,7 @@ def test_the_printed_command_trains_on_the_set(layout, flags, tmp_path, capsys, 
     assert len(commands) == 1
     quick = "--epochs 1 --batch-size 8 --workers 0 --device cpu".split()
     quick += [] if layout == "affwild2" else ["--milestones"]
+    quick += ["--num-segments", "2"] if " --frames 2" in flags else []
     run = run_ok([*main_arguments(commands[0]), *quick], tmp_path / "run")
     assert run.metrics and list(run.folder.rglob("best.pt"))
 
