@@ -17,10 +17,7 @@ from tests.support.pictures import small_pictures
 from tests.support.tools import ROOT
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["torch.distributed", "torch.utils.tensorboard", "analysis.plots", "dataloader.pack", "engine.evaluate",
-     "engine.train", "main"]
-)  # fmt: skip
+SERVER.set_forkserver_preload(["tests.support.preloaded"])
 
 
 def enter(
