@@ -108,19 +108,19 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_command_line_gives_a_one_line_error(lair, capsys, no_loaders, monkeypatch, tmp_path, name, command):
+def test_every_command_gives_a_one_line_error(lair, capsys, no_loaders, monkeypatch, tmp_path, name):
     outcome = lair.outcomes[name]["outcome"]
     if outcome == "died":
         pytest.fail("it ends the process")  # and would end this process
     monkeypatch.chdir(tmp_path)
-    arguments = [*COMMANDS[command].split(), str(lair.files[name])]
-    with time_limit(5):
-        if command == "inspect" and outcome == "read":
-            assert_shown_or_one_line(arguments, lair.files[name])
-        else:
-            assert_one_line(error_of(arguments, capsys), lair.files[name])
-    assert lair.listing(name) == lair.untouched[name] and not any(tmp_path.iterdir())
+    for command, words in COMMANDS.items():
+        arguments = [*words.split(), str(lair.files[name])]
+        with time_limit(5):
+            if command == "inspect" and outcome == "read":
+                assert_shown_or_one_line(arguments, lair.files[name])
+            else:
+                assert_one_line(error_of(arguments, capsys), lair.files[name])
+        assert lair.listing(name) == lair.untouched[name] and not any(tmp_path.iterdir()), command
 
 
 def assert_shown_or_one_line(arguments: list[str], file: Path) -> None:
