@@ -172,7 +172,7 @@ def test_a_worker_ends_with_the_process_that_started_it():
     )
     script = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     worker = int(script.stdout)
-    for _ in range(100):
+    for _ in range(3000):
         try:
             os.kill(worker, 0)
         except ProcessLookupError:

@@ -108,7 +108,7 @@ class Served:
             state.update(answer)
             return answer["state"] in ("done", "failed")
 
-        wait_until(has_ended, 30)
+        wait_until(has_ended)
         return state
 
     def files(self) -> list[Path]:
