@@ -1,7 +1,8 @@
 """Shell scripts of the project, run by bash. Their Python is this process: no command imports torch again.
 
-``$PYTHON`` is a small client that sends its arguments here and prints what comes back. That ``python main.py`` runs
-``main.main`` is tested with a fresh process in tests/utils/test_command.py.
+``$PYTHON`` is a small client that sends its arguments here and prints what comes back. A training by
+``main.py`` in fresh processes is tested in tests/engine/test_distributed.py, and that ``python -m`` calls the main
+function of a module in tests/test_documents.py.
 """
 
 import contextlib
