@@ -32,6 +32,14 @@ def no_large_pictures() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_core() -> Iterator[None]:
+    """Small sets are drawn in this process: each other process would import for seconds to draw for a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_flags(tmp_path_factory) -> dict[str, str]:
     """60 clips of 8 frames and 6 persons, two of them in the test list; read only."""

@@ -1,6 +1,7 @@
 """The benchmarks run on tiny shapes and compute what they claim; the tables in the documents are the measured ones."""
 
 import json
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,10 +36,13 @@ def test_ratios_are_computed_per_round():
 
 def test_every_row_of_the_gpu_benchmark_runs_on_the_cpu(tmp_path, monkeypatch, capsys):
     """So that an error in the benchmark does not waste minutes on a GPU."""
-    monkeypatch.setattr("benchmarks.subject.FRAMES", 4)
-    monkeypatch.setattr(gpu, "FRAMES", 4)
+    monkeypatch.setattr("benchmarks.subject.FRAMES", 2)
+    monkeypatch.setattr(gpu, "FRAMES", 2)
     monkeypatch.setattr(gpu, "LARGE", {"cpu": 64})
-    monkeypatch.setattr(gpu, "RECIPE", [*gpu.RECIPE, "--num-segments", "4", "--batch-size", "2"])
+    monkeypatch.setattr(gpu, "EVALUATION_CLIPS", (8,))
+    subject_of = cache(lambda words, *rest: make_subject(*rest[:2], list(words), *rest[2:]))
+    monkeypatch.setattr(gpu, "make_subject", lambda *rest: subject_of(tuple(rest[2]), *rest[:2], *rest[3:]))
+    monkeypatch.setattr(gpu, "RECIPE", [*gpu.RECIPE, "--num-segments", "2", "--batch-size", "2"])
     results = results_of(gpu, "gpu --dry --workers 1", tmp_path / "gpu.json", monkeypatch)
     rows = results["rows"]
     assert not [row for row in rows if "failed" in row] and all(row["clips_per_second"] > 0 for row in rows)

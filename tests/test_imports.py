@@ -2,9 +2,8 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 from engine.registry import method_names
 from tests.support.tools import ROOT
@@ -43,6 +42,11 @@ def module_of(file: Path) -> str:
 MODULES = {module_of(file): file for file in FILES}
 
 
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def is_for_types(node: ast.AST) -> bool:
     """Whether a block is read by type checkers alone and never run."""
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
@@ -51,10 +55,8 @@ def is_for_types(node: ast.AST) -> bool:
 def imports_of(file: Path, with_types: bool = True) -> list[tuple[str, str | None]]:
     """Every import in a file, also inside functions: (module, name). ``Lazy("module")`` counts too."""
     found = []
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    if not with_types:
-        tree.body = [node for node in tree.body if not is_for_types(node)]
-    for node in ast.walk(tree):
+    parts = tree_of(file).body
+    for node in (node for part in parts if with_types or not is_for_types(part) for node in ast.walk(part)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Lazy":
             found.append((node.args[0].value, None))
         if isinstance(node, ast.Import):
@@ -78,12 +80,13 @@ def test_the_search_finds_the_files_of_the_project():
     assert "analysis.plots" in edges(ROOT / "engine/train.py")  # inside a function
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_imports_between_packages_only_point_down(file):
-    room = module_of(file).partition(".")[0]
-    imported = {module.partition(".")[0] for module, _ in imports_of(file)} & {*MAY_IMPORT, "tests", "benchmarks"}
-    upward = imported - MAY_IMPORT[room] - {room}
-    assert not upward, f"imports {sorted(upward)}"
+def test_imports_between_packages_only_point_down():
+    upward = {}
+    for file in FILES:
+        room = module_of(file).partition(".")[0]
+        imported = {module.partition(".")[0] for module, _ in imports_of(file)} & {*MAY_IMPORT, "tests", "benchmarks"}
+        upward[module_of(file)] = imported - MAY_IMPORT[room] - {room}
+    assert not {module: names for module, names in upward.items() if names}
 
 
 def level_of(module: str) -> int:
@@ -91,10 +94,10 @@ def level_of(module: str) -> int:
     return next(level for level, names in enumerate(LEVELS) if module.split(".")[1] in names)
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("engine.")])
-def test_imports_inside_the_engine_only_point_down(module):
-    above = [m for m in edges(MODULES[module]) if m.startswith("engine.") and level_of(m) > level_of(module)]
-    assert not above, f"imports {above}"
+def test_imports_inside_the_engine_only_point_down():
+    modules = [module for module in MODULES if module.startswith("engine.")]
+    pairs = [(module, below) for module in modules for below in edges(MODULES[module]) if below.startswith("engine.")]
+    assert len(pairs) > 50 and not [pair for pair in pairs if level_of(pair[1]) > level_of(pair[0])]
 
 
 def folder_of(module: str) -> str:
@@ -113,9 +116,8 @@ def test_no_cycle_between_folders():
     assert not {pair for pair in both_ways if not any(a.startswith(f"{b}.") for a, b in (pair, pair[::-1]))}
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_no_wildcard_imports(file):
-    assert not [module for module, name in imports_of(file) if name == "*"]
+def test_no_wildcard_imports():
+    assert not [module_of(file) for file in FILES for _, name in imports_of(file) if name == "*"]
 
 
 def test_no_cycles():
@@ -133,41 +135,40 @@ def test_no_cycles():
         visit(module, ())
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_no_file_is_longer_than_500_lines(file):
-    most = 860 if module_of(file) == "engine.options" else 500  # every option of main.py is in one file
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= most
+def test_no_file_is_longer_than_500_lines():
+    lines = {module_of(file): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    assert lines.pop("engine.options") <= 860  # every option of main.py is in one file
+    assert not {module: number for module, number in lines.items() if number > 500}
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_every_file_starts_with_a_description(file):
-    text = file.read_text(encoding="utf-8")
-    assert not text.strip() or ast.get_docstring(ast.parse(text)), f"{module_of(file)} has no docstring"
+def test_every_file_starts_with_a_description():
+    files = [file for file in FILES if file.read_text(encoding="utf-8").strip()]
+    assert not [module_of(file) for file in files if not ast.get_docstring(tree_of(file))]
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if module_of(f).startswith("models")], ids=module_of)
-def test_models_name_no_device_and_no_absolute_path(file):
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+def test_models_name_no_device_and_no_absolute_path():
+    nodes = [(f, node) for f in FILES if module_of(f).startswith("models") for node in ast.walk(tree_of(f))]
+    assert len(nodes) > 1000
+    for file, node in nodes:
+        place = f"{module_of(file)}, line {getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.Attribute):
-            assert node.attr != "cuda", f"line {node.lineno}"
+            assert node.attr != "cuda", place
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id != "print", f"line {node.lineno}"
+            assert node.func.id != "print", place
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            assert not re.match(r"(/\w+/|[A-Za-z]:\\|cuda\b)", node.value), f"line {node.lineno}: {node.value}"
+            assert not re.match(r"(/\w+/|[A-Za-z]:\\|cuda\b)", node.value), f"{place}: {node.value}"
 
 
 LAYOUTS = "models.published"  # its names are those of published layouts
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_no_other_file_compares_method_names(file):
-    if module_of(file).startswith("engine.methods") or module_of(file) == LAYOUTS:
-        return
+def test_no_other_file_compares_method_names():
     names = set(method_names()) - {"sequence"}  # a group of options has this name, too
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    files = [f for f in FILES if not module_of(f).startswith("engine.methods") and module_of(f) != LAYOUTS]
+    for file, node in [(f, node) for f in files for node in ast.walk(tree_of(f))]:
         if isinstance(node, ast.Compare):
             constants = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
-            assert not constants & names, f"line {node.lineno}"
+            assert not constants & names, f"{module_of(file)}, line {node.lineno}"
 
 
 def test_only_one_file_of_the_models_imports_openai_clip():

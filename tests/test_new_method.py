@@ -62,7 +62,7 @@ register(Peak())
 @pytest.fixture(scope="module")
 def flags(tiny_arguments):
     words = "--model peak --epochs 6 --milestones 5 --normalize clip --lr-image-encoder 1e-3 --label-smoothing 0.1"
-    return [*tiny_arguments, *words.split()]
+    return [*tiny_arguments, "--num-segments", "2", *words.split()]
 
 
 @pytest.fixture(scope="module")

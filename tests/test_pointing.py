@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 
 from apps.attention.pictures import SquareSource
 from apps.attention.run import open_explained
+from benchmarks import pointing
 from benchmarks.pointing import OBJECT, Game, Player, game_of, play, summary, table
 from dataloader.annotation import Clip
 from dataloader.clips import Views
@@ -32,7 +33,7 @@ def players(tmp_path_factory):
     """Clips of the demo's test list in which a held phone decides the class, with their views and boxes."""
     settings, root, clips = Settings(), tmp_path_factory.mktemp("phones"), []
     for slot in settings.plan():
-        if len(clips) == 4:
+        if len(clips) == 2:
             break
         if slot.list_name != "test" or slot.label != 4 or behave(settings, slot)[0][0].phone != "held":
             continue
@@ -54,14 +55,15 @@ def open_player() -> Player:
     return Player(open_explained(config, options)[3])
 
 
-def test_the_relevance_finds_the_phone_that_decides_the_class(players):
+def test_the_relevance_finds_the_phone_that_decides_the_class(players, monkeypatch):
+    monkeypatch.setattr(pointing, "RANDOM_SEEDS", (1,))
     player, rows = open_player(), []
     for clip, views, boxes in players:
         rows += play(player, clip, views, "clip", boxes)
     result = summary(rows)
     print(table(result))
     hits = result["hits"]
-    assert len(rows) >= 3 and all(OBJECT in frame for _, _, boxes in players for frame in boxes.values())
+    assert len(rows) == 2 and all(OBJECT in frame for _, _, boxes in players for frame in boxes.values())
     assert hits["relevance"] >= 2 * hits["chance"] and 0.02 < hits["chance"] < 0.25
     assert hits["relevance"] >= 2 * hits["random weights"] and hits["relevance"] > hits["relevance of the second class"]
     fall = result["fall"]  # the relevant region is the one that the class needs

@@ -11,7 +11,7 @@ from tests.support.tools import ROOT
 
 def bash(*words, **environment):
     return subprocess.run(
-        ["bash", *words], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=60
+        ["bash", *words], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=600
     )
 
 
@@ -45,7 +45,7 @@ def test_a_python_without_packages_is_sent_to_the_environment_that_has_them(word
     shutil.copy(ROOT / "main.py", root)
 
     def error():
-        run = subprocess.run([bare_python, *words], cwd=root, capture_output=True, text=True, timeout=60)
+        run = subprocess.run([bare_python, *words], cwd=root, capture_output=True, text=True, timeout=600)
         assert run.returncode == 2 and run.stderr.count("\n") == 1, run.stderr
         return run.stderr
 

@@ -1,10 +1,7 @@
 """Single images of faces: every published form trains frame-expr, is scored, and starts a model of videos."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -16,7 +13,8 @@ from dataloader.classes import load_classes
 from dataloader.prepare.__main__ import main as prepare
 from engine.config import read_command
 from tests.support.drawn import AFFECTNET, QUICK, RAF_DB, flags, truth
-from tests.support.tools import ROOT, Run, error_of, run_main, run_ok
+from tests.support.scripts import run_script
+from tests.support.tools import Run, error_of, run_main, run_ok
 from utils.errors import UserError
 
 STILLS = [*QUICK, "--model", "frame-expr", "--num-segments", "1"]
@@ -164,13 +162,10 @@ def test_the_linear_layer_is_taken_over_for_the_same_classes_alone(still_run, dr
 def test_the_recipe_trains_both_and_the_video_model_starts_from_the_stills(drawn, tmp_path):
     """On named sets; with a folder for results alone the script draws them by itself."""
     words = [tmp_path / "out", drawn("raf-db"), "raf_db", drawn("ferv39k"), "ferv39k", *QUICK[:-3]]
-    command = ["bash", str(ROOT / "recipes/stills_to_video.sh"), *map(str, words), "--epochs", "1"]
-    environment = os.environ | {"PYTHON": sys.executable}
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    run = run_script(tmp_path / "screen", "recipes/stills_to_video.sh", *words, "--epochs", "1").ok()
     stills, video = (Run(0, tmp_path / "out" / name, "", "") for name in ("stills", "video"))
     assert stills.labels == truth("raf_db", drawn("raf-db")) and video.labels == truth("ferv39k", drawn("ferv39k"))
-    assert f"--init-from {tmp_path}/out/stills/best.pt: " in run.stdout and "was trained with" not in run.stdout
+    assert f"--init-from {tmp_path}/out/stills/best.pt: " in run.out and "was trained with" not in run.out
 
 
 # what is wrong

@@ -44,7 +44,7 @@ class Gate(DarkOrBright):
     def head(self, face, context=None):
         self.calls += 1
         self.is_asked.set()
-        assert self.open.wait(30)
+        assert self.open.wait(300)
         return super().head(face)
 
 
@@ -88,14 +88,14 @@ def test_a_closed_server_leaves_no_folder_whatever_it_is_doing(tmp_path, video):
     gate = Gate()
     with serving(tmp_path, runner=gate) as served:
         served.send(video)
-        assert gate.is_asked.wait(20) and served.files()
+        assert gate.is_asked.wait(300) and served.files()
         threading.Timer(0.3, gate.open.set).start()
     assert not list(tmp_path.iterdir())  # `serving` checks this too
 
 
 def test_one_video_is_analysed_one_waits_and_a_third_is_refused(gated, video):
     first = gated.send(video)
-    assert gated.model.is_asked.wait(20)
+    assert gated.model.is_asked.wait(300)
     second = gated.send(video)
     assert gated.ask("GET", f"/api/videos/{second}")[1]["state"] == "waiting"
     status, answer = gated.ask("POST", "/api/videos", video)
@@ -106,7 +106,7 @@ def test_one_video_is_analysed_one_waits_and_a_third_is_refused(gated, video):
 
 def test_the_analysis_of_a_closed_page_is_stopped(gated, video):
     job = gated.send(video)
-    assert gated.model.is_asked.wait(20)
+    assert gated.model.is_asked.wait(300)
     assert gated.ask("DELETE", f"/api/videos/{job}")[0] == 204
     assert gated.files()  # the file is being read
     gated.model.open.set()
@@ -116,7 +116,7 @@ def test_the_analysis_of_a_closed_page_is_stopped(gated, video):
 @contextmanager
 def post(served, header, body=b"", path="/api/videos"):
     """Begin to send a video whose size ``header`` states, and yield the connection."""
-    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=300) as line:
         line.sendall(f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode() + body)
         yield line
 
@@ -260,7 +260,7 @@ def test_the_command_serves_an_exported_model_without_torch_until_a_signal(tmp_p
         assert served.wait(served.send(video))["state"] == "done"
         for _ in range(3):  # further signals do not stop the removal
             process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
     assert (process.returncode, out, err) == (0, "\nstopping: uploaded videos are removed\n", "")
     assert not list(tmp_path.iterdir())
 
@@ -340,7 +340,7 @@ def impatient(served, monkeypatch):
     return served
 
 
-def drip(line, piece, seconds=5.0):
+def drip(line, piece, seconds=120.0):
     """Send ``piece`` ten times a second until the server ends the connection, and return whether it did in time."""
     end, line_answer = time.monotonic() + seconds, b""
     line.settimeout(0.1)
@@ -417,7 +417,7 @@ def test_an_answer_for_a_program_has_no_overlay(served, video, monkeypatch):
 
 def test_a_busy_server_says_when_to_try_again(gated, video):
     first = gated.send(video)
-    assert gated.model.is_asked.wait(20)
+    assert gated.model.is_asked.wait(300)
     gated.send(video)
     for path in ("/api/predict", "/api/videos"):
         with post(gated, f"Content-Length: {len(video)}", video, path=path) as line:
@@ -465,19 +465,19 @@ def test_the_programs_of_the_documents_work(served, tmp_path, video):
     programs = [body for kind, body in commands if kind == "python"]
     lines = [line for kind, body in commands if kind == "sh" for line in body.splitlines() if line.startswith("curl")]
     assert len(programs) == 1 and len(lines) == 2
-    run = subprocess.run([sys.executable, "-c", programs[0]], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", programs[0]], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0 and "Bright" in run.stdout, run.stderr
     if shutil.which("curl"):
         for line in lines:
-            run = subprocess.run(shlex.split(line), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            run = subprocess.run(shlex.split(line), cwd=tmp_path, capture_output=True, text=True, timeout=600)
             assert run.returncode == 0 and isinstance(json.loads(run.stdout), dict), run.stderr
 
 
 def test_a_program_that_disconnects_frees_its_place(gated, video):
     head = f"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(video)}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", gated.port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", gated.port), timeout=300) as line:
         line.sendall(head.encode() + video)
-        assert gated.model.is_asked.wait(20)
+        assert gated.model.is_asked.wait(300)
     time.sleep(0.3)  # the model is still working on it
     gated.model.open.set()
     gated.wait_until_empty()

@@ -55,7 +55,7 @@ def analyse(page, video):
 
 def wait_for_answer(page):
     """An error ends the wait as well."""
-    page.wait_for_selector("#answer:not([hidden]) svg.plot, #error:not(:empty)", timeout=30_000)
+    page.wait_for_selector("#answer:not([hidden]) svg.plot, #error:not(:empty)", timeout=300_000)
     assert page.inner_text("#error") == ""
 
 

@@ -134,7 +134,7 @@ def test_the_printed_command_trains_from_the_pack(flags, tmp_path, capsys, monke
     assert pack.main(words) == 0  # the pack exists now, and the command is printed again
     assert commands == [line for line in capsys.readouterr().out.splitlines() if " main.py " in line]
     assert len(commands) == 1
-    quick = "--epochs 1 --milestones --select-on last --batch-size 4 --workers 0 --device cpu".split()
+    quick = "--epochs 1 --milestones --num-segments 2 --select-on last --batch-size 4 --workers 0 --device cpu".split()
     run = run_main([*main_arguments(commands[0]), *quick], tmp_path / "run").ok()
     assert f"crops from the pack {tmp_path / 'my pack'}" in run.out
 

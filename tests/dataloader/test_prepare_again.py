@@ -66,7 +66,7 @@ def test_an_interrupted_call_continues_to_the_same_set(videos, prepared, tmp_pat
     words = [str(videos), "--out", str(out), *FLAGS, "--test-share", "0.3"]
     if is_killed:
         process = Forked(prepare_until_killed, words, tmp_path / "screen")
-        process.wait(60)
+        process.wait(600)
         assert process.returncode == -signal.SIGKILL
     else:
         assert run(*words, detector=StoppingDetector(is_killed=False))[0] == 130

@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dataloader.sampling import ClipOrder
 from engine import session
-from tests.support.tools import ROOT, error_of, run_main
+from main import main
+from tests.support.forked import run_pair
+from tests.support.tiny import as_arguments, write_set
+from tests.support.tools import FAST, ROOT, error_of, run_main
 from utils.archive import read_archive
-from utils.distributed import Group, chunks
+from utils.distributed import GradientExchange, Group, chunks, join, leave
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 LEARNING = "--epochs 2 --milestones 1 --lr 1e-2 --lr-image-encoder 1e-2 --lr-prompt-learner 1e-2 --accumulate 2"
@@ -23,18 +27,6 @@ LOSSES = "--class-balanced-loss --iec-text both --temperature 0.05 --use-weighte
 LORA = "--lora-rank 2 --lora-towers both --lora-dropout 0.3 --lr-lora 1e-2 --lr-image-encoder 0 --ema 0.9"
 PARTS = "--temporal-pool attention --adapter-dropout 0.3 --ldam cosine --drw-epoch 1 --class-beta 0.99 --mixup 0.5"
 PARTS += " --hue 0.2 --random-erasing 0.5"
-
-
-def launch_two(*words: str, **environment: str) -> subprocess.Popen:
-    """Start two processes of torchrun; their errors are in their output."""
-    return subprocess.Popen(
-        [*TORCHRUN, *words],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize(("clips", "batch", "world"), [(10, 4, 2), (9, 4, 4), (8, 4, 2), (13, 6, 3), (3, 8, 4)])
@@ -76,54 +68,48 @@ def test_gradients_are_sent_in_buckets_of_a_fixed_size_in_order():
     assert list(chunks([], 16)) == []
 
 
-EXCHANGE = """
-import sys
-import torch
-from torch import nn
-from utils.distributed import GradientExchange, join, leave
-
-group = join(torch.device("cpu"))
-torch.manual_seed(0)
-layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(4))
-encoder, head, unused, frozen = layers
-frozen.requires_grad_(False)
-head_weights = [p for layer in (head, unused) for p in layer.parameters()]
-exchange = GradientExchange(group, encoder.parameters(), head_weights, size=32)
-assert len(exchange.buckets) > 3
-sent = []
-for bucket in exchange.buckets:
-    bucket.send = lambda bucket=bucket, send=bucket.send: (sent.append(exchange.buckets.index(bucket)), send())
-for update in range(2):
-    for step in range(2):  # gradients of two passes make one update
-        x = torch.full((1, 4), float(1 + group.rank + 10 * step + update))
-        with exchange.during_backward(step == 1):
-            head(encoder(x)).sum().backward()
-            while_under_way = len(sent)
-        assert (while_under_way > 0) == (step == 1), while_under_way  # sent before the end of the pass
-    assert sent == list(range(len(exchange.buckets))), sent
-    sent.clear()
-    assert all(p.grad is None for p in unused.parameters())
-    expected = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
-    expected.load_state_dict({k: v for k, v in layers.state_dict().items() if k[0] in "01"})
-    for rank in range(group.world):
-        for step in range(2):
-            expected[1](expected[0](torch.full((1, 4), float(1 + rank + 10 * step + update)))).sum().backward()
-    for p, q in zip(encoder.parameters(), expected[0].parameters()):
-        assert torch.allclose(p.grad, q.grad), (p.grad, q.grad)
-    for p, q in zip(head.parameters(), expected[1].parameters()):
-        assert torch.allclose(p.grad, q.grad / group.world)
-    for p in layers.parameters():
-        p.grad = None
-print("equal", group.rank)
-leave()
-"""
+def exchange_gradients(_: list[str]) -> int:
+    """Sum gradients with the other process, and compare them with those of one process."""
+    group = join(torch.device("cpu"))
+    torch.manual_seed(0)
+    layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(4))
+    encoder, head, unused, frozen = layers
+    frozen.requires_grad_(False)
+    head_weights = [p for layer in (head, unused) for p in layer.parameters()]
+    exchange = GradientExchange(group, encoder.parameters(), head_weights, size=32)
+    assert len(exchange.buckets) > 3
+    sent = []
+    for bucket in exchange.buckets:
+        bucket.send = lambda bucket=bucket, send=bucket.send: (sent.append(exchange.buckets.index(bucket)), send())
+    for update in range(2):
+        for step in range(2):  # gradients of two passes make one update
+            x = torch.full((1, 4), float(1 + group.rank + 10 * step + update))
+            with exchange.during_backward(step == 1):
+                head(encoder(x)).sum().backward()
+                while_under_way = len(sent)
+            assert (while_under_way > 0) == (step == 1), while_under_way  # sent before the end of the pass
+        assert sent == list(range(len(exchange.buckets))), sent
+        sent.clear()
+        assert all(p.grad is None for p in unused.parameters())
+        expected = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+        expected.load_state_dict({k: v for k, v in layers.state_dict().items() if k[0] in "01"})
+        for rank in range(group.world):
+            for step in range(2):
+                expected[1](expected[0](torch.full((1, 4), float(1 + rank + 10 * step + update)))).sum().backward()
+        for p, q in zip(encoder.parameters(), expected[0].parameters(), strict=True):
+            assert torch.allclose(p.grad, q.grad), (p.grad, q.grad)
+        for p, q in zip(head.parameters(), expected[1].parameters(), strict=True):
+            assert torch.allclose(p.grad, q.grad / group.world)
+        for p in layers.parameters():
+            p.grad = None
+    print("equal", group.rank)
+    leave()
+    return 0
 
 
 def test_gradients_are_summed_over_processes_and_sent_during_the_backward_pass(tmp_path):
-    (tmp_path / "exchange.py").write_text(EXCHANGE, encoding="utf-8")
-    with launch_two(str(tmp_path / "exchange.py"), PYTHONPATH=str(ROOT)) as process:
-        out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0 and out.count("equal") == 2, out[-2000:]
+    outputs = run_pair(exchange_gradients, [], tmp_path / "screen")
+    assert [out.strip() for out in outputs] == ["equal 0", "equal 1"]
 
 
 def test_one_gpu_for_all_processes_is_refused_in_one_line(tiny_arguments, monkeypatch, capsys, tmp_path):
@@ -140,16 +126,21 @@ def test_a_batch_that_cannot_be_divided_gives_a_one_line_error(tiny_arguments, m
     assert "--batch-size 4" in message and "multiple of 3" in message
 
 
+@pytest.fixture(scope="module")
+def words(tmp_path_factory) -> list[str]:
+    """A run on 15 clips in steps of 4, so that the last one is odd, with 5 clips for validation and 8 for the test."""
+    flags = as_arguments(write_set(tmp_path_factory.mktemp("odd"), clips=28, frames=4))
+    return [*FAST, "--num-segments", "2", *flags, *LEARNING.split()]
+
+
 @pytest.fixture(scope="module", params=["", LORA, PARTS], ids=["weights", "LoRA and EMA", "parts"])
-def pair(request, tmp_path_factory, tiny_arguments) -> tuple[Path, Path, str]:
+def pair(request, tmp_path_factory, words) -> tuple[Path, Path, str]:
     """The run folders of one process and of two, and what the two printed."""
     base = tmp_path_factory.mktemp("processes")
-    words = [*tiny_arguments, *LEARNING.split(), *LOSSES.split(), *request.param.split()]
+    words = [*words, *LOSSES.split(), *request.param.split()]
     run_main(words, base / "single").ok()
-    with launch_two("main.py", *words, "--output-dir", str(base / "shared")) as process:
-        out, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, out
-    return base / "single", base / "shared", out
+    outputs = run_pair(main, [*words, "--output-dir", base / "shared"], base / "screen")
+    return base / "single", base / "shared", "".join(outputs)
 
 
 def test_two_processes_end_with_the_weights_of_one(pair):
@@ -188,11 +179,13 @@ def test_two_processes_show_the_mistakes_of_one(pair):
         assert (folders[0] / m["file"]).read_bytes() == (folders[1] / shared[name]["file"]).read_bytes()
 
 
-def test_a_signal_to_one_process_stops_all_after_the_same_step(tiny_arguments, tmp_path):
+def test_a_signal_to_one_process_stops_all_after_the_same_step(words, tmp_path):
     """The process that does not write gets the signal; the other one saves, and the run continues from there."""
     folder = tmp_path / "run"
-    words = [*tiny_arguments, *LEARNING.split(), "--epochs", "400", "--save-every-minutes", "0"]
-    with launch_two("main.py", *words, "--output-dir", str(folder)) as launcher:
+    words = [*words, "--epochs", "400", "--save-every-minutes", "0"]
+    command = [*TORCHRUN, "main.py", *words, "--output-dir", str(folder)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **streams) as launcher:
         lines = []
         for line in launcher.stdout:
             lines.append(line)

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import signal
-import socket
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import torch
 
 from main import main
 from tests.support.drawn import ELEVEN, FOLDERS, classes_in_columns, flags, stop_at_step, truth
-from tests.support.forked import Forked
+from tests.support.forked import run_pair
 from tests.support.resuming import assert_same_end, call, resume, send
 from tests.support.tools import Run, error_of, run_ok
 from utils.archive import read_archive
@@ -223,14 +222,7 @@ def test_two_processes_end_with_the_weights_and_logits_of_one(ferv, tmp_path):
     words = [*ferv, *FERV_CAPTIONS, *"--lr 1e-2 --lr-image-encoder 1e-2 --lr-text-encoder 1e-3 --epochs 2".split()]
     words += ["--milestones", "1", "--deterministic"]
     single, pair = run_ok(words, tmp_path / "alone").folder, tmp_path / "pair"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
-    processes = []
-    for rank in "01":
-        environment = meeting | {"RANK": rank, "LOCAL_RANK": rank}
-        processes.append(Forked(main, [*words, "--output-dir", pair], tmp_path / rank, environment=environment))
-    outputs = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0] and "2 processes" in outputs[0][0], outputs
+    assert "2 processes" in run_pair(main, [*words, "--output-dir", pair], tmp_path / "screen")[0]
     for name in ("best.pt", "last.pt"):
         first, second = (read_archive(folder / name)["model"] for folder in (single, pair))
         assert first.keys() == second.keys()

@@ -90,7 +90,7 @@ def test_on_a_cpu_each_thread_encodes_its_own_clips(small, tmp_path, three_threa
     def encode(item):
         counts.append(torch.get_num_threads())
         if item < 3:
-            meeting.wait(60)  # raises an error unless three items are encoded at the same time
+            meeting.wait(600)  # raises an error unless three items are encoded at the same time
         return item**2
 
     assert list(map_on_cores(encode, iter(range(9)), session)) == [item**2 for item in range(9)]

@@ -121,15 +121,18 @@ def test_what_describes_the_model_is_plain_json_without_folders_of_the_machine(b
 
 
 def test_every_mode_takes_the_folder(best, folder, evaluation, cache, tmp_path, eyes):
+    lines = Path(evaluation[1], evaluation[evaluation.index("--test-annotation") + 1]).read_text().splitlines()
+    (tmp_path / "two.txt").write_text("\n".join(lines[:2]))
+    evaluation = [*evaluation, "--test-annotation", str(tmp_path / "two.txt")]
     name = f"hf-hub:{NAME}"
     for place in (folder, name):
         out = call("--mode", "inspect", place).ok().out
         assert out.startswith(f"{place}\nfamily      clip-caer (a checkpoint of this project)")
         assert out.splitlines()[1:] == call("--mode", "inspect", best).ok().out.splitlines()[1:]
-    video, timelines = film(tmp_path / "film.mp4", [(1, 3.0), (3, 3.0)]), []
+    video, timelines = film(tmp_path / "film.mp4", [(1, 2.0), (3, 2.0)]), []
     for number, place in enumerate((best, folder, name)):
         words = ["--mode", "predict", "--eval-checkpoint", str(place), "--input", str(video), "--no-overlay"]
-        run = run_ok([*words, "--seconds", "2", "--device", "cpu"], tmp_path / f"predict-{number}")
+        run = run_ok([*words, "--seconds", "1", "--device", "cpu"], tmp_path / f"predict-{number}")
         timelines.append((run.folder / "timeline.csv").read_bytes())
     assert timelines[0] == timelines[1] == timelines[2] and len(timelines[0].splitlines()) > 3
     words = ["--mode", "attention", "--eval-checkpoint", str(folder), *evaluation]

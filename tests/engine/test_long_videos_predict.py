@@ -175,10 +175,10 @@ def test_smoothing_uses_only_frames_of_the_video_and_keeps_its_input():
 
 
 def test_a_long_video_is_smoothed_quickly():
-    rng, began = np.random.default_rng(0), time.perf_counter()
+    rng, began = np.random.default_rng(0), time.process_time()
     centred_mean(rng.normal(size=(100_000, 2)), 25)
     majority(rng.integers(0, 8, 100_000), 40)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_an_output_that_is_not_finite_is_refused_with_its_frame(tmp_path):

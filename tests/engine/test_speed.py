@@ -1,6 +1,5 @@
 """Speed: passes that fit the memory, batches that are joined, waiting for data, workers and shared memory."""
 
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -126,24 +125,28 @@ def test_uninitialised_weights_use_no_random_numbers_and_are_loaded_from_a_file(
 
 
 class SlowLoader:
+    """Waits before every batch, on a clock of its own."""
+
     def __init__(self, *pauses):
-        self.pauses = pauses
+        self.pauses, self.clock = pauses, 0.0
 
     def __len__(self):
         return len(self.pauses)
 
     def __iter__(self):
         for number, pause in enumerate(self.pauses):
-            time.sleep(pause)
+            self.clock += pause
             yield number
 
 
-def test_waiting_time_includes_every_batch_except_the_first_and_no_step():
-    loader = TimedLoader(SlowLoader(0.3, 0.05, 0.05))
+def test_waiting_time_includes_every_batch_except_the_first_and_no_step(monkeypatch):
+    slow = SlowLoader(4.0, 0.5, 0.25)
+    monkeypatch.setattr("engine.waiting.time", SimpleNamespace(perf_counter=lambda: slow.clock))
+    loader = TimedLoader(slow)
     assert len(loader) == 3
     for _ in loader:
-        time.sleep(0.2)
-    assert 0.1 <= loader.seconds_waiting < 0.2
+        slow.clock += 2.0
+    assert loader.seconds_waiting == 0.75
 
 
 MORE_WORKERS = "30 of the 60 s of this epoch were spent waiting for frames: more --workers (now 4, of 8 cores)"

@@ -12,10 +12,6 @@ from models.clip_backbone import import_torchvision, load_clip
 from models.clip_towers import CLIP_MEAN
 from utils.errors import UserError
 
-import_torchvision()
-import open_clip  # noqa: E402
-from transformers import CLIPConfig, CLIPModel  # noqa: E402
-
 # embedding, patch, image size, image width, image heads, text width, text heads: few layers, small widths
 SHAPES = {
     "B/32": (32, 32, 64, 128, 2, 64, 1),
@@ -43,6 +39,9 @@ def open_clip_config(name: str, activation: str) -> dict:
 def write_open_clip(folder, name="B/16", activation="gelu", statistics=INCEPTION, **changes):
     config = open_clip_config(name, activation)
     torch.manual_seed(0)
+    import_torchvision()
+    import open_clip  # only here: collecting the tests takes a second less
+
     model = open_clip.CLIP(**config, output_dict=False).eval()
     save_file(
         {key: value.contiguous() for key, value in model.state_dict().items()}, folder / "open_clip_model.safetensors"
@@ -61,6 +60,9 @@ def write_hugging_face(folder, name="B/16", activation="gelu"):
     torch.manual_seed(0)
     vision |= sizes | {"image_size": size, "patch_size": patch}
     text |= sizes | {"eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 0}
+    import_torchvision()
+    from transformers import CLIPConfig, CLIPModel
+
     model = CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=D)).eval()
     for parameter in model.parameters():  # initial values are too small to show differences
         torch.nn.init.normal_(parameter, std=0.1 if parameter.dim() > 1 else 0.5)

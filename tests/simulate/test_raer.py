@@ -41,7 +41,7 @@ def small(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def large(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("large") / "set"
-    write_set(out, LARGE, workers=2)
+    write_set(out, LARGE, workers=1)
     return out
 
 

@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import resource
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,7 @@ from tests.support.pictures import small_pictures
 from tests.support.tools import ROOT
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["torch.distributed", "torch.utils.tensorboard", "analysis.plots", "dataloader.pack", "engine.evaluate",
-     "engine.train", "main"]
-)  # fmt: skip
+SERVER.set_forkserver_preload(["tests.support.preloaded"])
 
 
 def enter(
@@ -74,9 +72,22 @@ class Forked:
         self.process.join(timeout)
         return self.returncode
 
-    def communicate(self, timeout: float = 240) -> tuple[str, str]:
+    def communicate(self, timeout: float = 1200) -> tuple[str, str]:
         if self.wait(timeout) is None:
             self.kill()
             raise TimeoutError(f"no end after {timeout} s: {self.files[0]}")
         out, errors = (file.read_text(encoding="utf-8") for file in self.files)
         return out, errors
+
+
+def run_pair(main: Callable[[list[str]], int], arguments: list[str | Path], screen: Path) -> list[str]:
+    """Run one command in two processes that meet as those of torchrun do; return what each of them printed."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    pair = []
+    for rank in "01":
+        environment = meeting | {"RANK": rank, "LOCAL_RANK": rank}
+        pair.append(Forked(main, arguments, screen.with_name(f"{screen.name}-{rank}"), environment=environment))
+    outputs = [process.communicate() for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    return [out for out, _ in outputs]

@@ -62,7 +62,7 @@ def write_video(path: Path, colours: list[tuple[float, Any]]) -> Path:
     return video_render.write_video(path, ((number / FPS, pixels) for number, pixels in enumerate(pictures)), FPS)
 
 
-def wait_until(claim: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_until(claim: Callable[[], object], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not claim():
         assert time.monotonic() < end, "it did not become true in time"
@@ -82,7 +82,7 @@ class Served:
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """Return the status and the JSON or the bytes of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -108,7 +108,7 @@ class Served:
             state.update(answer)
             return answer["state"] in ("done", "failed")
 
-        wait_until(has_ended, 30)
+        wait_until(has_ended)
         return state
 
     def files(self) -> list[Path]:

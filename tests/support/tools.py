@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,17 @@ def scores_of(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name != "facts"}
 
 
-def call(*arguments: str | Path, folder: Path = Path()) -> Run:
-    """Call main and return how it ended; ``folder`` is where it wrote."""
+def captured(function: Callable[[], int], folder: Path = Path()) -> Run:
+    """Return how a function that returns an exit status ended, and what it printed."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([str(word) for word in arguments])
+        status = function()
     return Run(status, folder, out.getvalue(), err.getvalue())
+
+
+def call(*arguments: str | Path, folder: Path = Path()) -> Run:
+    """Call main and return how it ended; ``folder`` is where it wrote."""
+    return captured(lambda: main([str(word) for word in arguments]), folder)
 
 
 def run_main(arguments: list[str], folder: Path) -> Run:

@@ -6,17 +6,17 @@ import io
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.fuzz import time_limit
+from tests.support import hostile_reader
 from tests.support.assemble import EXTENSION
+from tests.support.forked import Forked
 from tests.support.hostile import CALLED, HOSTILE, RUNS
-from tests.support.tools import ROOT, error_of
+from tests.support.tools import error_of
 from utils.archive import read_archive
 from utils.errors import UserError
 
@@ -32,7 +32,7 @@ class Lair:
     """Every hostile file in a separate folder, and the results of a child process that read them."""
 
     def __init__(self, root: Path) -> None:
-        self.files = {}
+        self.root, self.files = root, {}
         for n, name in enumerate(NAMES):
             self.files[name] = root / f"{n:03d}" / ("file.safetensors" if name.startswith("safetensors") else "file.pt")
             self.files[name].parent.mkdir()
@@ -49,12 +49,12 @@ class Lair:
         outcomes: dict[str, dict] = {}
         while len(outcomes) < len(NAMES):
             names = NAMES[len(outcomes) :]
-            command = [sys.executable, "-m", "tests.support.hostile_reader", *(str(self.files[name]) for name in names)]
-            child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-            lines = [json.loads(line) for line in child.stdout.splitlines()]
+            child = Forked(hostile_reader.main, [str(self.files[name]) for name in names], self.root / "screen")
+            out, err = child.communicate()
+            lines = [json.loads(line) for line in out.splitlines()]
             outcomes |= dict(zip(names, lines, strict=False))
             if len(lines) < len(names):
-                message = f"the process ended with {child.returncode}: {child.stderr[-300:]}"
+                message = f"the process ended with {child.returncode}: {err[-300:]}"
                 outcomes[names[len(lines)]] = {"outcome": "died", "message": message, "seconds": 0, "megabytes": 0}
         return outcomes
 
@@ -108,19 +108,19 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_command_line_gives_a_one_line_error(lair, capsys, no_loaders, monkeypatch, tmp_path, name, command):
+def test_every_command_gives_a_one_line_error(lair, capsys, no_loaders, monkeypatch, tmp_path, name):
     outcome = lair.outcomes[name]["outcome"]
     if outcome == "died":
         pytest.fail("it ends the process")  # and would end this process
     monkeypatch.chdir(tmp_path)
-    arguments = [*COMMANDS[command].split(), str(lair.files[name])]
-    with time_limit(5):
-        if command == "inspect" and outcome == "read":
-            assert_shown_or_one_line(arguments, lair.files[name])
-        else:
-            assert_one_line(error_of(arguments, capsys), lair.files[name])
-    assert lair.listing(name) == lair.untouched[name] and not any(tmp_path.iterdir())
+    for command, words in COMMANDS.items():
+        arguments = [*words.split(), str(lair.files[name])]
+        with time_limit(5):
+            if command == "inspect" and outcome == "read":
+                assert_shown_or_one_line(arguments, lair.files[name])
+            else:
+                assert_one_line(error_of(arguments, capsys), lair.files[name])
+        assert lair.listing(name) == lair.untouched[name] and not any(tmp_path.iterdir()), command
 
 
 def assert_shown_or_one_line(arguments: list[str], file: Path) -> None:
@@ -143,6 +143,5 @@ def test_a_folder_instead_of_a_file_is_refused(tmp_path):
 
 def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
-    command = [sys.executable, "-m", "tests.support.hostile_reader", str(tmp_path / "pipe.pt")]
-    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert json.loads(child.stdout)["outcome"] == "refused" and "pipe.pt" in child.stdout
+    out, _ = Forked(hostile_reader.main, [tmp_path / "pipe.pt"], tmp_path / "screen").communicate()
+    assert json.loads(out)["outcome"] == "refused" and "pipe.pt" in out
