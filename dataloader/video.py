@@ -15,11 +15,9 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from PIL import Image
-from PIL.Image import Transpose
 
 from dataloader.frames import SUFFIXES as IMAGE_SUFFIXES
-from dataloader.frames import BadFrame, list_frames, open_frame, to_rgb
+from dataloader.frames import BadFrame, list_frames, stated_size, upright
 from dataloader.paths import VIDEOS
 from utils.errors import UserError
 
@@ -34,17 +32,6 @@ JUMPING_TIMES = "times that jump; the following times are counted on"
 MAX_BACK, MAX_AHEAD = 1.0, 6 * 3600.0  # seconds; a larger jump of the timestamps is ignored
 MAX_LACK = 0.5  # seconds by which a video may end before its list says; times in lists are rounded
 MAX_MISSING = 0.5  # seconds that may be missing at the end before a file counts as truncated
-EXIF_ORIENTATION = 0x0112
-EXIF_TURNS = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
-EXIF_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 FAULTS = (
     av.FFmpegError,
     OSError,
@@ -451,43 +438,6 @@ class PictureVideo(Video):
 
     def _shots(self) -> Iterator[Shot]:
         yield 0.0, lambda: self.pixels
-
-
-def upright(path: Path) -> np.ndarray:
-    """Return a picture as (H, W, 3) uint8 RGB, rotated by its EXIF orientation."""
-    with open_frame(path) as image:
-        turn, frame = EXIF_TURNS.get(_orientation(image)), to_rgb(image)
-    del image  # freeing the memory of the decoded file makes the copy below a quarter faster
-    return np.array(frame if turn is None else frame.transpose(turn))
-
-
-def of_one_size(folder: Path, names: Sequence[str]) -> bool:
-    """Return whether all pictures that can be opened state the same size, as frames of a video do."""
-    sizes = (size for name in names if (size := stated_size(folder / name)))
-    first = next(sizes, None)
-    return all(size == first for size in sizes)
-
-
-def stated_size(path: Path) -> tuple[int, int] | None:
-    """Return width and height of the upright picture from its header, or None if it cannot be opened."""
-    try:
-        with open_frame(path) as image:
-            return image.size[::-1] if _orientation(image) in EXIF_SIDEWAYS else image.size
-    except BadFrame:
-        return None
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation if it is stored before the pixels; reading one after them would decode a whole PNG.
-
-    Return 1, upright, for damaged EXIF data, and for a TIFF, which Pillow rotates itself.
-    """
-    if image.format == "TIFF":
-        return 1
-    try:
-        return Image.Image.getexif(image).get(EXIF_ORIENTATION, 1)
-    except Exception:  # damaged EXIF data raises errors of many types
-        return 1
 
 
 class CameraVideo(Video):

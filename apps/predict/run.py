@@ -9,8 +9,8 @@ from apps.predict.predictor import Predictor
 from apps.predict.runners import FRAMES, ModelFailure
 from apps.predict.timeline import Timeline
 from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, resolve_face_model
-from dataloader.frames import list_frames
-from dataloader.video import VIDEO_SUFFIXES, of_one_size, video_files
+from dataloader.frames import list_frames, of_one_size
+from dataloader.video import VIDEO_SUFFIXES, video_files
 from engine.interrupt import Interruption
 from engine.options import Config
 from utils.errors import Interrupted, UserError, one_line

@@ -19,8 +19,8 @@ from dataloader.frames import (
     list_frames,
     numeric_key,
     read_frame,
+    upright,
 )
-from dataloader.video import upright
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]]], dtype=np.uint8)
 NOISE = np.random.default_rng(0).integers(0, 256, (90, 121, 3), dtype=np.uint8)

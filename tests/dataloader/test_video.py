@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dataloader.video import FileVideo, FolderVideo, PictureVideo, TooLong, of_one_size, open_video
+from dataloader.frames import of_one_size
+from dataloader.video import FileVideo, FolderVideo, PictureVideo, TooLong, open_video
 from tests.support.filming import FPS, HEIGHT, WIDTH, film, picture, sound
 from utils.errors import UserError
 

@@ -231,11 +231,11 @@ def test_wrong_paths_in_a_checkpoint_are_named_with_it(refused, edited, trained)
         return refused(*flags, file=file).replace(str(file), "FILE")
 
     root = read(trained.folder / "best.pt")["config"]["data"]["root_dir"]
-    missing = "no such file or directory"
+    missing, advice = "no such file or directory", "; check it and --root-dir"
     gone = ["--test-annotation", "gone.txt"]
-    text = f"annotation list None/gone.txt: {missing} (FILE says --root-dir None; name your own)"
+    text = f"annotation list None/gone.txt: {missing}{advice} (FILE says --root-dir None; name your own)"
     assert text in refusal(*gone, root_dir="None")
-    text = f"annotation list {root}/lost.txt: {missing} (FILE says --test-annotation lost.txt; name your own)"
+    text = f"annotation list {root}/lost.txt: {missing}{advice} (FILE says --test-annotation lost.txt; name your own)"
     assert text in refusal("--root-dir", root, test_annotation="lost.txt")
     text = f"{root}/lost.json: {missing} (FILE says --bounding-box-body lost.json; name your own)"
     assert text in refusal("--root-dir", root, bounding_box_body="lost.json")
