@@ -175,7 +175,7 @@ def check_runs(runs: list[PlannedRun]) -> None:
             lists += [data.train_annotation, data.val_annotation]
         for file in filter(None, lists):
             if not (path := resolve_path(file, data.root_dir)).exists():
-                raise UserError(f"annotation list {path}: no such file or directory")
+                raise UserError(f"annotation list {path}: no such file or directory; check it and --root-dir")
         if data.leave_out is not None and data.test_annotation is not None and config.run.mode != "eval":
             classes = load_classes(data.dataset, data.class_texts)
             label = frozenset({class_named(data.leave_out, classes)})
