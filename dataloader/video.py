@@ -180,7 +180,8 @@ class FileVideo(Video):
     def read(self, indexes: Sequence[int], span: Span | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield number and picture of the frames ``indexes`` (sorted), counted from 0 at the start of ``span``.
 
-        The file is decoded once, from the last key frame before the span. Frames that cannot be decoded are left out.
+        The file is decoded once, from a key frame before the span, mostly the last one, or from its start if it cannot
+        be searched. Frames that cannot be decoded are left out.
         """
         numbers, number = {*indexes}, -1
         for seconds, picture in self._shots(span[0] if span else 0.0):
