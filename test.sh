@@ -4,5 +4,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 SETUP_FOR=dev
 . ./setup.sh
-unset PYTHONDONTWRITEBYTECODE # or every process compiles the project and all tests again
 exec "$PYTHON" -m pytest -n auto --dist worksteal "$@"

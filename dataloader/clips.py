@@ -114,8 +114,8 @@ class FrameFiles:
             rows = []
             for augmentation in augmentations:
                 squares = {i: to_square(crop.pixels, augmentation, size, crop.inside) for i, crop in by_frame.items()}
-                rows.append(np.stack([squares[index] for index in frames]))
-            pixels[stream] = torch.from_numpy(np.stack(rows))
+                rows += [squares[index] for index in frames]
+            pixels[stream] = torch.from_numpy(np.stack(rows)).unflatten(0, (-1, len(frames)))
         faces = [crops[i]["face"].pixels.shape for i in frames] if "face" in pixels else [(1, 1, 3)] * len(frames)
         sizes = torch.tensor([(width, height) for height, width, _ in faces])
         return Squares(pixels, sizes, replaced)

@@ -23,7 +23,7 @@ from dataloader.clips import Views
 from dataloader.loader import Batch
 from dataloader.transforms import enlarge_parts
 from engine.data import evaluation_loader
-from engine.device import join_batches, statistics_of, tensors_of, to_device
+from engine.device import join_batches, map_on_cores, statistics_of, tensors_of, to_device
 from engine.methods.base import ClipTask
 from engine.options import Config
 from engine.session import Session
@@ -100,12 +100,19 @@ def predict_changed(
     task.fix_texts()
     answered: list[Batch] = []
     logits: dict[Any, list[Tensor]] = {change: [] for change in changes}
-    # They stay on the device until the end: reading each would make the GPU wait.
+
+    @torch.inference_mode()  # it holds for one thread only
+    def answer(group: list[Batch]) -> tuple[list[Batch], dict[Any, list[Tensor]]]:
+        variants = {change: [changed(batch) for batch in group] for change, changed in changes.items()}
+        outputs = {change: passes(task, batches, config, session) for change, batches in variants.items()}
+        return [{key: batch[key] for key in ("id", "label", "replaced_frames")} for batch in group], outputs
+
+    # Logits stay on the device until the end: reading each would make the GPU wait.
     try:
-        for group in progress_bar(loader, len(loader), name):
-            for change, changed in changes.items():
-                logits[change] += passes(task, [changed(batch) for batch in group], config, session)
-            answered += [{key: batch[key] for key in ("id", "label", "replaced_frames")} for batch in group]
+        for batches, outputs in map_on_cores(answer, progress_bar(loader, len(loader), name), session.device):
+            answered += batches
+            for change, parts in outputs.items():
+                logits[change] += parts
     finally:
         task.release_texts()
     ids = [id for batch in answered for id in batch["id"]]

@@ -25,6 +25,7 @@ from utils.runlog import RunLog
 if TYPE_CHECKING:  # a training without --cache-features does not import it
     from engine.feature_cache import FeatureCache
 
+PIXELS_TOGETHER = 2  # clips in one pass of an evaluation on a CPU
 DECODED_TOGETHER = 8  # clips that a worker decodes at once in evaluation: 40 MB of shared memory at 224 pixels
 OTHER_SIZE = 1.5  # factor to the face width in training from which a warning is printed
 
@@ -155,8 +156,11 @@ def evaluation_loader(
     Workers decode a few clips at a time; this does not depend on how many clips go through the model together.
     """
     shard, pin = session.group.shard(clips), session.pin_memory
-    # without gradients many clips fit on a GPU; on a CPU the batch of a training step is used
-    at_once = config.optim.eval_batch_size or max(64 if pin else 1, config.optim.batch_size)
+    at_once = config.optim.eval_batch_size or config.optim.batch_size
+    if config.optim.eval_batch_size is None and pin:  # without gradients many clips fit on a GPU
+        at_once = max(64, at_once)
+    elif config.optim.eval_batch_size is None and cache is None:  # the pixels of more clips leave the caches of a CPU
+        at_once = min(PIXELS_TOGETHER, at_once)
     decoded = next(size for size in range(min(DECODED_TOGETHER, at_once), 0, -1) if at_once % size == 0)
     order = ClipOrder(len(shard), 0, shuffle=False)
     return BatchGroups(_loader(config, _dataset(shard, views, cache), order, pin, decoded), at_once // decoded)

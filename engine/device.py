@@ -2,6 +2,9 @@
 
 import os
 import random
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -133,6 +136,31 @@ def to_device(
             moved[view] = augment(moved[view], numbers, stream)
         moved[view] = to_pixels(moved[view], normalize, statistics)
     return moved
+
+
+def map_on_cores(function: Callable[[Any], Any], items: Iterable[Any], device: torch.device) -> Iterator[Any]:
+    """Yield ``function`` of every item in order. On a CPU each of torch's threads has its own item.
+
+    If the threads shared the work of every operation instead, each would wait for the slowest one after each of them,
+    and the decoding processes, which use the same cores, always make one of them slow.
+    """
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    if threads == 1:
+        yield from map(function, items)
+        return
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        pending: deque[Future] = deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def join_batches(batches: list[dict[str, Any]], device: torch.device) -> dict[str, Any]:

@@ -12,9 +12,6 @@ import json
 import math
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -30,7 +27,7 @@ from dataloader.loader import Loader
 from dataloader.sources import open_source
 from dataloader.transforms import DEFAULT_LIMITS, Augmentation, AugmentationLimits, cached_variants
 from engine.data import augmentation_limits
-from engine.device import join_batches, statistics_of, to_device, to_pixels
+from engine.device import join_batches, map_on_cores, statistics_of, to_device, to_pixels
 from engine.methods import method_named
 from engine.options import Config
 from engine.run_checkpoints import hash_frames
@@ -278,38 +275,13 @@ def _fill(
             features[stream] = rows.reshape(V, N, -1)
         return features, item["replaced_frames"]
 
-    row, replaced = 0, 0
-    for features, replaced_frames in map_on_cores(encode, progress_bar(loader, len(loader), "features"), session):
+    row, replaced, items = 0, 0, progress_bar(loader, len(loader), "features")
+    for features, replaced_frames in map_on_cores(encode, items, session.device):
         for stream, file in files.items():
             file.write(row, features[stream])
         row += next(iter(features.values())).shape[1]
         replaced += replaced_frames
     return replaced
-
-
-def map_on_cores(encode: Callable[[Any], Any], items: Iterable[Any], session: Session) -> Iterator[Any]:
-    """Yield ``encode`` of every item in order. On a CPU each of torch's threads has its own item.
-
-    If the threads shared the work of every operation instead, each would wait for the slowest one after each of them,
-    and the decoding processes, which use the same cores, always make one of them slow.
-    """
-    threads = torch.get_num_threads() if session.device.type == "cpu" else 1
-    if threads == 1:
-        yield from map(encode, items)
-        return
-    torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        pending: deque[Future] = deque()
-        for item in items:
-            pending.append(pool.submit(encode, item))
-            if len(pending) > threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
 
 
 # test clips of a sweep

@@ -261,8 +261,11 @@ class Trainer(Loop):
         """
         if not self.config.results.calibrate:
             return stored_calibration(best, path)
-        loader = self.watch(evaluation_loader(self.config, self.splits["val"], self.views, self.session))
-        _, label, logits, _ = predict(self.task, loader, self.config, self.session, "calibration")
+        if self.config.optim.select_on == "val":  # its features may be cached
+            loader = self.check_loader
+        else:
+            loader = evaluation_loader(self.config, self.splits["val"], self.views, self.session)
+        _, label, logits, _ = predict(self.task, self.watch(loader), self.config, self.session, "calibration")
         temperature = fit_temperature(logits, label)
         if temperature is None:
             self.log.warn(

@@ -18,7 +18,8 @@ from dataloader.clips import ClipDataset, FeatureDataset, Views
 from dataloader.transforms import AugmentationLimits, cached_variants, to_square
 from engine import feature_cache, video_features
 from engine.config import make_config
-from engine.feature_cache import cache_features, cache_name, map_on_cores
+from engine.device import map_on_cores
+from engine.feature_cache import cache_features, cache_name
 from engine.session import Session
 from models.clip_backbone import load_clip
 from tests.support import affect, tiny
@@ -27,6 +28,8 @@ from utils.checkpoint import hash_tensors
 from utils.errors import UserError
 from utils.files import acquire_lock
 from utils.runlog import RunLog
+
+CPU = torch.device("cpu")
 
 
 def nothing_is_encoded(monkeypatch):
@@ -85,7 +88,7 @@ def three_threads():
 
 
 def test_on_a_cpu_each_thread_encodes_its_own_clips(small, tmp_path, three_threads):
-    session, meeting, counts = Session(torch.device("cpu"), None, RunLog(tmp_path)), threading.Barrier(3), []
+    meeting, counts = threading.Barrier(3), []
 
     def encode(item):
         counts.append(torch.get_num_threads())
@@ -93,22 +96,19 @@ def test_on_a_cpu_each_thread_encodes_its_own_clips(small, tmp_path, three_threa
             meeting.wait(600)  # raises an error unless three items are encoded at the same time
         return item**2
 
-    assert list(map_on_cores(encode, iter(range(9)), session)) == [item**2 for item in range(9)]
+    assert list(map_on_cores(encode, iter(range(9)), CPU)) == [item**2 for item in range(9)]
     assert counts == [1] * 9 and torch.get_num_threads() == 3
     together = make(small, tmp_path / "three threads").features
     torch.set_num_threads(1)
     alone = make(small, tmp_path / "one thread").features
     for stream, features in together.items():
         np.testing.assert_allclose(features, alone[stream], rtol=2e-3, atol=1e-4)  # float16: one rounding step
-    session.log.close()
 
 
-def test_an_error_while_encoding_leaves_torch_its_threads(tmp_path, three_threads):
-    session = Session(torch.device("cpu"), None, RunLog(tmp_path))
+def test_an_error_while_encoding_leaves_torch_its_threads(three_threads):
     with pytest.raises(ZeroDivisionError):
-        list(map_on_cores(lambda item: 1 / item, iter([2, 1, 0, 3]), session))
+        list(map_on_cores(lambda item: 1 / item, iter([2, 1, 0, 3]), CPU))
     assert torch.get_num_threads() == 3
-    session.log.close()
 
 
 def test_mixed_precision_has_its_own_cache_with_the_features_of_that_precision(small, tmp_path):

@@ -10,7 +10,7 @@ from models.clip_towers import ImageTower, TextTower
 from tests.support.tools import run_main
 
 TRAIN, VAL, TEST, FRAMES = 30, 10, 20, 4  # clips of the tiny set: one of its four training persons is held out
-STEPS, CHECKS, FINALS = 8, 3, 5  # batches of 4, the last one short
+STEPS, CHECKS, FINALS = 8, 5, 10  # batches of 4, the last one short; two clips in each pass of an evaluation
 
 
 @pytest.fixture

@@ -203,7 +203,8 @@ def test_a_view_with_predictions_that_are_not_finite_gives_a_one_line_error(monk
     batch = {"id": ["a", "b"], "label": torch.zeros(2), "replaced_frames": 0, "logits": torch.zeros(2, 5)}
     broken = torch.tensor([[0.0] * 5, [0.0, math.nan, 0.0, 0.0, 0.0]])
     changes = {"single view": lambda batch: batch, "mirrored": lambda batch: batch | {"logits": broken}}
-    session = SimpleNamespace(group=SimpleNamespace(sum=list, gather_list=lambda rows, count: rows))
+    group = SimpleNamespace(sum=list, gather_list=lambda rows, count: rows)
+    session = SimpleNamespace(device=torch.device("cpu"), group=group)
     message = "^test views: 1 of 2 predictions are not finite, first that of b; try --amp off$"
     with pytest.raises(UserError, match=message):
         clip_predict.predict_changed(MagicMock(), [[batch]], changes, None, session, "test views")
