@@ -68,7 +68,7 @@ install() { # REQUIREMENTS...
             echo "$folder" >"$site/torch_beside.pth"
         fi
     fi
-    echo "installing for $PYTHON (once; a minute or more)"
+    echo "installing for $PYTHON (once; half a minute or more)"
     # --no-compile saves half of the time: Python compiles a module when it is first imported, and most never are
     "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile -r "$requirements" || {
         echo "error: the installation failed; fix what pip says above and run again" >&2

@@ -29,7 +29,9 @@ if [ -z "$RAER_ROOT" ]; then
     echo "RAER_ROOT is not set: this run uses SIMULATED students, drawn by simulate."
     echo "It shows the method at work and is no claim about RAER."
     [ -f "$set_folder/about.json" ] || "$PYTHON" -m simulate --out "$set_folder"
-    exec "$PYTHON" main.py "@${RECIPE:-recipes/demo.args}" @recipes/simulated.args --root-dir "$set_folder" "$@"
+    recipe=(@recipes/demo.args)
+    [ -z "${RECIPE:-}" ] || recipe=("@$RECIPE" @recipes/simulated.args)
+    exec "$PYTHON" main.py "${recipe[@]}" --root-dir "$set_folder" "$@"
 fi
 
 annotation="${RAER_ANNOTATION:-$RAER_ROOT/annotation}"

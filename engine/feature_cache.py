@@ -40,6 +40,7 @@ from utils.errors import UserError, reason_of
 from utils.files import PART, temporary_folder, write_json
 from utils.json_files import read_json
 from utils.runlog import progress_bar
+from utils.text import plural
 
 STREAMS = ("face", "context")
 LAYOUT = 1  # version of stored features; increase it when their meaning changes, so that older folders are not read
@@ -209,7 +210,8 @@ def _write_clip_cache(
     """Write the caches into a temporary folder and rename it when complete, so that no cache is ever incomplete."""
     log, started, root = session.log, time.time(), Path(config.data.cache_dir)
     size = len(folders) * math.prod(shape) * 2  # bytes
-    log.say(f"features: {shape[1]} frames x {shape[0]} variants x {len(folders)} streams, {size / 1e6:.0f} MB")
+    facts = plural(shape[1], "frame"), plural(shape[0], "variant"), plural(len(folders), "stream")
+    log.say(f"features: {' x '.join(facts)}, {size / 1e6:.0f} MB")
     try:
         root.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
