@@ -247,11 +247,11 @@ def shift_hue(pixels: Tensor, shift: Tensor) -> Tensor:
 
 
 def black_out(squares: Tensor, areas: Tensor) -> Tensor:
-    """Return squares (B, T, 3, S, S), black in ``areas`` (B, T or 1, 4): left, top, right, bottom in pixels."""
+    """Return squares (B, T, 3, S, S), black in ``areas`` (B, 4): left, top, right, bottom in pixels."""
     ramp = torch.arange(squares.shape[-1], device=squares.device)
-    left, top, right, bottom = areas.to(squares.device, non_blocking=True)[..., None].unbind(2)  # (B, T or 1, 1)
-    rows, columns = (ramp >= top) & (ramp < bottom), (ramp >= left) & (ramp < right)  # (B, T or 1, S)
-    return squares.masked_fill((rows[..., None] & columns[..., None, :])[:, :, None], 0)
+    left, top, right, bottom = areas.to(squares.device, non_blocking=True)[..., None].unbind(1)  # (B, 1)
+    rows, columns = (ramp >= top) & (ramp < bottom), (ramp >= left) & (ramp < right)  # (B, S)
+    return squares.masked_fill((rows[:, :, None] & columns[:, None])[:, None, None], 0)
 
 
 def augment_squares(
@@ -279,7 +279,7 @@ def augment_squares(
         squares = recolor(squares, **per_clip)
     if erased is not None:
         areas = [NOWHERE if tuple(part) == NOWHERE else pixels_of(part, S, S) for part in erased.tolist()]
-        squares = black_out(squares, torch.tensor(areas)[:, None])
+        squares = black_out(squares, torch.tensor(areas))
     return squares
 
 
