@@ -19,6 +19,7 @@ from utils.errors import UserError
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of red, green, blue
 OPENAI_STATISTICS: Statistics = (CLIP_MEAN, CLIP_STD)
+MOST_AT_ONCE = 8  # items that the cores of a CPU compute at once: each needs up to a gigabyte
 
 
 def choose_device(device: str, gpu: str | None, rank: int | None = None) -> tuple[torch.device, str | None]:
@@ -139,22 +140,23 @@ def to_device(
 
 
 def map_on_cores(function: Callable[[Any], Any], items: Iterable[Any], device: torch.device) -> Iterator[Any]:
-    """Yield ``function`` of every item in order. On a CPU each of torch's threads has its own item.
+    """Yield ``function`` of every item in order. On a CPU several items are computed at once, each on its own cores.
 
-    If the threads shared the work of every operation instead, each would wait for the slowest one after each of them,
+    If all threads shared the work of every operation instead, each would wait for the slowest one after each of them,
     and the decoding processes, which use the same cores, always make one of them slow.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     if threads == 1:
         yield from map(function, items)
         return
-    torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    at_once = min(threads, MOST_AT_ONCE)
+    torch.set_num_threads(threads // at_once)
+    pool = ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(threads // at_once,))
     try:
         pending: deque[Future] = deque()
         for item in items:
             pending.append(pool.submit(function, item))
-            if len(pending) > threads:
+            if len(pending) > at_once:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -105,6 +105,18 @@ def test_on_a_cpu_each_thread_encodes_its_own_clips(small, tmp_path, three_threa
         np.testing.assert_allclose(features, alone[stream], rtol=2e-3, atol=1e-4)  # float16: one rounding step
 
 
+@pytest.mark.parametrize(("threads", "at_once"), [(3, [1] * 3), (16, [2] * 8), (25, [3] * 8)])
+def test_at_most_eight_items_are_computed_at_once_and_share_all_cores(threads, at_once, three_threads):
+    torch.set_num_threads(threads)
+    meeting = threading.Barrier(len(at_once))
+
+    def count(item):
+        meeting.wait(600)  # raises an error unless this many items are computed at the same time
+        return torch.get_num_threads()
+
+    assert list(map_on_cores(count, range(len(at_once)), CPU)) == at_once
+
+
 def test_an_error_while_encoding_leaves_torch_its_threads(three_threads):
     with pytest.raises(ZeroDivisionError):
         list(map_on_cores(lambda item: 1 / item, iter([2, 1, 0, 3]), CPU))
