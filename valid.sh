@@ -25,6 +25,10 @@ if [ -n "$RAER_ROOT" ]; then
         --bounding-box-face "$annotation/face.json" --bounding-box-body "$annotation/body.json")
 fi
 if [[ " $* " != *" --eval-checkpoint"* ]]; then
+    if [ -n "$RAER_ROOT" ]; then
+        echo "error: RAER_ROOT is set, but no checkpoint is named; add --eval-checkpoint outputs/RUN/best.pt" >&2
+        exit 2
+    fi
     set_folder="${SIMULATED_ROOT:-data/raer-sim}"
     echo "no --eval-checkpoint: the shipped weights/demo_best.pt on SIMULATED students; no claim about RAER."
     [ -f "$set_folder/about.json" ] || "$PYTHON" -m simulate --out "$set_folder"

@@ -18,7 +18,8 @@ from dataloader.frames import SUFFIXES, list_frames, numeric_key
 from dataloader.layouts import BadLabel, Line, labels_named, read_lines
 from dataloader.paths import (
     FOLDS_FILE,
-    VIDEOS,
+    SPAN,
+    VIDEO_SUFFIXES,
     clip_key,
     clip_keys,
     find_clip_folder,
@@ -33,7 +34,6 @@ from utils.lazy import Lazy
 from utils.text import plural
 
 videos = Lazy("dataloader.video")  # most lists name folders of frames
-SPAN = "#t="  # separates a video from the seconds of the clip: video.mp4#t=12.5,20
 PackedFrames = dict[str, tuple[str, ...]]  # the frames of clips in a pack, by key
 EXAMPLES = {"list": "path frames label", "names": "video class", "images": "image label"}
 
@@ -134,15 +134,15 @@ def name_clip(line: Line, root: str | None, classes: Classes, captions: dict[str
         listed_frames=line.frames,
         label=_label_of(line, classes),
         key=key,
-        person=_person_of(key, classes),
+        person=_person_of(key, classes, line.names_person),
         caption=_caption_of(key, captions or {}) or line.caption,
         is_image=classes.layout == "images",
         where=line.where,
     )
 
 
-def _person_of(key: str, classes: Classes) -> str | None:
-    if classes.has_persons:
+def _person_of(key: str, classes: Classes, may_be_folder: bool) -> str | None:
+    if classes.has_persons and may_be_folder:
         return key.rpartition("/")[0]
     pattern = classes.format.person_pattern
     match = re.search(pattern, key.rpartition("/")[2]) if pattern else None
@@ -194,15 +194,16 @@ def split_span(clip: Clip) -> tuple[str, tuple[float, float] | None]:
 
 def find_video(path: str, folder: Path | None, root: str | None, below: tuple[str, ...]) -> Path | None:
     """Return the video that a list names, or one in the folder of a clip or beside it with the clip's name."""
-    if path.lower().endswith(VIDEOS):
+    if path.lower().endswith(VIDEO_SUFFIXES):
         video = find_file(path, root, below)
         if video is not None:
             return video
     stems = [folder / folder.name, folder] if folder else []
-    candidates = (Path(f"{stem}{suffix}") for stem in stems for suffix in VIDEOS)
+    suffixes = [spelling for suffix in VIDEO_SUFFIXES for spelling in (suffix, suffix.upper())]
+    candidates = (Path(f"{stem}{suffix}") for stem in stems for suffix in suffixes)
     if folder is not None:
         return next((video for video in candidates if video.is_file()), None)
-    return next((video for suffix in VIDEOS if (video := find_file(path + suffix, root, below))), None)
+    return next((video for suffix in suffixes if (video := find_file(path + suffix, root, below))), None)
 
 
 def of_video(clip: Clip, video: Path, span: tuple[float, float] | None) -> Clip:
@@ -289,12 +290,13 @@ def scan_folder(folder: Path, prefix: str, classes: Classes, on_fault: OnFault =
             clips = (file for file in names if file.lower().endswith(SUFFIXES))
         else:
             # A video whose frames were extracted to a folder of the same name is not a second clip.
-            videos_alone = [n for n in names if n.lower().endswith(VIDEOS) and without_suffix(n) not in names]
+            videos_alone = [n for n in names if n.lower().endswith(VIDEO_SUFFIXES) and without_suffix(n) not in names]
             folders = [n for n in names if n not in videos_alone]
             expected = "expected a video or a folder of frames for each clip"
             clips = chain(_subfolders(folder / name, folders, expected, on_fault), videos_alone)
         for clip in clips:
-            yield Line(str(folder / name / clip), posixpath.normpath(f"{slashes(prefix)}/{name}/{clip}"), labels)
+            path = posixpath.normpath(f"{slashes(prefix)}/{name}/{clip}")
+            yield Line(str(folder / name / clip), path, labels, names_person=False)
 
 
 def _subfolders(folder: Path, names: list[str], expected: str, on_fault: OnFault) -> Iterator[str]:

@@ -125,30 +125,34 @@ def read_crops(clip: Clip, indexes: np.ndarray, views: Views) -> tuple[dict[int,
     """Return the crops of each frame in ``indexes``, by frame and stream, and the number of unreadable frames.
 
     Each frame is decoded once and cropped at once, so that only one full frame is in memory. With
-    ``on_bad_frame="skip"`` an unreadable frame is replaced by the nearest readable one, cropped by its own box.
+    ``on_bad_frame="skip"`` an unreadable frame is replaced by the nearest readable one of the clip, cropped by its own
+    box.
     """
     face_boxes, body_box = boxes_of(clip, views)
     numbers = sorted(set(indexes.tolist()))
     if clip.is_video:
         return read_video_crops(clip, numbers, face_boxes, body_box, views)
     crops: dict[int, dict[str, Crop]] = {}
-    unreadable: list[int] = []
+    unreadable: set[int] = set()
+
+    def nearest_readable(index: int) -> dict[str, Crop]:
+        for other in sorted(range(len(clip.frames)), key=lambda other: abs(other - index)):
+            if other not in unreadable:
+                try:
+                    return cut_frame(clip, other, face_boxes[index], body_box, views)
+                except BadFrame:
+                    unreadable.add(other)
+        raise BadFrame(f"{clip.folder}: none of its frames can be read; remove the clip from the list")
+
     for index in numbers:
         try:
             crops[index] = cut_frame(clip, index, face_boxes[index], body_box, views)
         except BadFrame:
             if views.on_bad_frame == "error":
                 raise
-            unreadable.append(index)
-    if not crops:
-        raise BadFrame(
-            f"{clip.folder}: none of the {len(unreadable)} selected frames can be read; remove the clip from the list"
-        )
-    readable = list(crops)
-    for index in unreadable:
-        nearest = min(readable, key=lambda candidate: abs(candidate - index))
-        crops[index] = cut_frame(clip, nearest, face_boxes[index], body_box, views)
-    return crops, len(unreadable)
+            unreadable.add(index)
+    replaced = [index for index in numbers if index not in crops]
+    return crops | {index: nearest_readable(index) for index in replaced}, len(replaced)
 
 
 def read_video_crops(
@@ -183,17 +187,21 @@ def replace_unreadable(
     views: Views,
 ) -> int:
     """Add the crops of frames of a video that could not be decoded, taken from the nearest frames; return how many."""
-    video = videos.open_clip(clip.folder)
     unreadable = [index for index in indexes if index not in crops]
-    if unreadable and (views.on_bad_frame == "error" or not crops):
+    if not unreadable:
+        return 0
+    video = videos.open_clip(clip.folder)
+    every_frame = [] if views.on_bad_frame == "error" else [*range(len(clip.frames))]
+    readable = [index for index, _ in video.read(every_frame, clip.span)] if every_frame else []
+    if not readable:
         raise BadFrame(
             f"{clip.folder}: frame {unreadable[0] + 1} of {len(clip.frames)} cannot be decoded; replace the file or "
             f"pass --on-bad-frame skip"
         )
-    nearest = {index: min(crops, key=lambda readable, index=index: abs(readable - index)) for index in unreadable}
-    frames = dict(video.read(sorted({*nearest.values()}), clip.span)) if nearest else {}
-    for index, readable in nearest.items():
-        crops[index] = cut_pixels(frames[readable], 1, None, face_boxes[index], body_box, views)
+    nearest = {index: min(readable, key=lambda other, index=index: abs(other - index)) for index in unreadable}
+    frames = dict(video.read(sorted({*nearest.values()}), clip.span))
+    for index, other in nearest.items():
+        crops[index] = cut_pixels(frames[other], 1, None, face_boxes[index], body_box, views)
     return len(unreadable)
 
 

@@ -27,6 +27,7 @@ class Line:
     frames: int | None = None
     caption: str | None = None
     text: str = ""  # the line itself; empty if a folder replaces the list
+    names_person: bool = True  # whether the parent folder of a clip may be a person; in a folder of classes it is one
 
 
 class BadLabel(UserError):

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, default_convert, get_worker_info
 
-from dataloader.frames import BadFrame
 from dataloader.sampling import ClipOrder
 from dataloader.transforms import Augmentation
 from utils.errors import UserError
@@ -98,8 +97,9 @@ class Loader(DataLoader):
             if lacks_shared_memory(str(error)):
                 raise UserError(shared_memory_is_full(self.num_workers)) from None
             raise
-        except BadFrame as error:  # an error of a worker contains its traceback
-            raise BadFrame(str(error).rpartition("BadFrame: ")[2].strip()) from None
+        except UserError as error:  # that of a worker is its traceback in one line, which ends with the message
+            kind = type(error)
+            raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].removesuffix("\\n")) from None
 
 
 def build_loader(

@@ -14,8 +14,12 @@ from dataloader.frames import SUFFIXES
 from utils.json_files import read_json
 
 ANCHORS = ("RAER", "DFEW_Frame_Face", "2_ClipsforFaceCrop", "AFEW_Face", "CAER-S", "CAER", "DAiSEE", "faces")
-VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".wmv")
-MEDIA = VIDEOS + SUFFIXES
+VIDEO_SUFFIXES = (
+    ".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".wmv", ".m4v", ".mpeg", ".mts", ".m2ts", ".ts", ".flv", ".3gp",
+    ".ogv", ".gif",
+)  # fmt: skip
+MEDIA = VIDEO_SUFFIXES + SUFFIXES
+SPAN = "#t="  # separates a video from the seconds of the clip: video.mp4#t=12.5,20
 FOLD = "{fold}"  # in a path; replaced by the number of a fold
 MAX_DEPTH = 64  # depth below the root to which clips are searched
 FOLDS_FILE = "folds.json"  # beside folds that python -m dataloader.audit made
@@ -153,7 +157,7 @@ def _endings(path: str) -> Iterator[str]:
 
 
 def _exists(path: str) -> bool:
-    return any(map(os.path.exists, _with_and_without(path)))
+    return any(map(os.path.exists, _with_and_without(path.partition(SPAN)[0])))
 
 
 def _with_and_without(path: str) -> tuple[str, ...]:

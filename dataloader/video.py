@@ -18,10 +18,9 @@ from av.video.reformatter import VideoReformatter
 
 from dataloader.frames import SUFFIXES as IMAGE_SUFFIXES
 from dataloader.frames import BadFrame, list_frames, stated_size, upright
-from dataloader.paths import VIDEOS
+from dataloader.paths import VIDEO_SUFFIXES
 from utils.errors import UserError
 
-VIDEO_SUFFIXES = (*VIDEOS, ".m4v", ".mpeg", ".mts", ".m2ts", ".ts", ".flv", ".3gp", ".ogv", ".gif")
 CONTAINERS = (  # formats that FFmpeg may open; no playlists, which name other files, and no pictures
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,gif,dv,mxf,ivf,"
     "mp3,wav,aac,flac"

@@ -37,6 +37,10 @@ class Pool:
     header: str | None  # the first line of a csv
     num_repeated: int
 
+    @property
+    def suffix(self) -> str:
+        return ".csv" if self.header else ".txt"
+
 
 def write_folds(options: AuditOptions, audit: Audit, contents: Contents) -> list[str]:
     """Write all folds, or none after an error; return the lines that describe them."""
@@ -57,7 +61,7 @@ def write_folds(options: AuditOptions, audit: Audit, contents: Contents) -> list
         *_describe(folds, pool, audit.classes),
         "",
         f"written to {out}; this command trains and scores on every fold (put a recipe before the other flags)",
-        *training_advice(_flags(options)),
+        *training_advice(_flags(options, pool.suffix)),
     ]
 
 
@@ -95,7 +99,8 @@ def gather_clips(options: AuditOptions, audit: Audit) -> Pool:
             raise UserError(f"--make-folds: {clip.where} and {before.where} give {clip.id} two labels; correct one")
     headers = {header_of(audited.file, audit.classes) for audited in lists if not audited.file.is_dir()} or {None}
     if len(headers) > 1:
-        raise UserError("--make-folds: some lists are CSV files and some are not; use one kind")
+        columns = " and ".join(f"`{header}`" if header else "none" for header in sorted(headers, key=str))
+        raise UserError(f"--make-folds: the lists have different columns ({columns}); use lists of one kind")
     return Pool(list(first.values()), texts, headers.pop(), total - len(texts))
 
 
@@ -109,7 +114,7 @@ def _write_files(out: Path, folds: list[Fold], pool: Pool, options: AuditOptions
                 lines = [pool.texts[index] for index in fold[part]]
                 if lines:
                     lines = [pool.header, *lines] if pool.header else lines
-                    (folder / f"{part}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+                    (folder / f"{part}{pool.suffix}").write_text("\n".join(lines) + "\n", encoding="utf-8")
         about = {"folds": len(folds), "seed": options.seed, "val_fraction": options.val_fraction, "pool": options.pool}
         write_json(unfinished / FOLDS_FILE, about | {"lists": options.lists, "dataset": options.dataset})
         os.replace(unfinished, out)
@@ -145,11 +150,12 @@ def _describe(folds: list[Fold], pool: Pool, classes: Classes) -> list[str]:
     ]
 
 
-def _flags(options: AuditOptions) -> str:
-    """Return the flags of main.py that name the folds."""
+def _flags(options: AuditOptions, suffix: str) -> str:
+    """Return the flags of main.py that name the folds, whose lists have this suffix."""
     flags = {"--dataset": options.dataset, "--root-dir": options.root_dir, "--class-texts": options.class_texts}
     parts = PARTS if options.val_fraction > 0 else ("train", "test")
-    flags |= {f"--{part}-annotation": f"{options.out}/fold-{{fold}}/{part}.txt" for part in parts}
+    flags |= {f"--{part}-annotation": f"{options.out}/fold-{{fold}}/{part}{suffix}" for part in parts}
+    flags |= {"--clip-column": options.clip_column, "--label-column": options.label_column}
     flags |= {f"--bounding-box-{kind}": file for kind, file in options.boxes.items()}
     flags |= {"--label-type": "compound"} if options.label_type == "compound" else {}
     flags |= {"--fold": "all"} | ({} if "val" in parts else {"--select-on": "last"})

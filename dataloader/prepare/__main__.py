@@ -203,7 +203,7 @@ def advice(
     if "clips" in counts:
         return ["no labels, so training is not possible yet; add --labels FILE and run the same command again"]
     lines = []
-    if classes.own_names:
+    if classes.own_names and not classes.absent:
         names = ", ".join(classes.own_names)
         lines += [f"classes, from folders or labels: {names}; check and improve their texts in {classes.file}"]
     elif classes.absent:

@@ -17,7 +17,7 @@ import numpy as np
 from dataloader.annotation import SPAN
 from dataloader.boxes import Box
 from dataloader.detect import Detector, body_box, face_weight
-from dataloader.paths import VIDEOS
+from dataloader.paths import VIDEO_SUFFIXES
 from dataloader.prepare.options import PrepareOptions
 from dataloader.prepare.sources import Source
 from dataloader.prepare.store import IMAGES, ClipRecord, VideoRecord, remove_clips, write_record
@@ -214,9 +214,9 @@ class BoxCutter(Cutter):
     """Names the clips of one video as parts of it, and finds their boxes. The set links to the video."""
 
     def cut(self) -> None:
-        if not self.source.path.name.lower().endswith(VIDEOS):
+        if not self.source.path.name.lower().endswith(VIDEO_SUFFIXES):
             kind = "a folder of frames" if self.source.path.is_dir() else "not one of them"
-            raise UserError(f"{self.source.path}: is {kind}; --boxes-only needs videos ({', '.join(VIDEOS)})")
+            raise UserError(f"{self.source.path}: is {kind}; --boxes-only needs videos ({', '.join(VIDEO_SUFFIXES)})")
         super().cut()
 
     def _write_clip(self, part: int, person: int | None, start: float, end: float) -> ClipRecord:

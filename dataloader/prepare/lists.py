@@ -64,8 +64,10 @@ def find_classes(out: Path, sources: list[Source], options: PrepareOptions) -> S
     if not unknown and (file is not None or not options.own_classes):
         indexes = {label: classes.words[label.lower()] for label in labels}
         absent = tuple(name for index, name in enumerate(classes.base_names) if index not in indexes.values())
-        numbers = {label: list_number(index, classes) for label, index in indexes.items()}
-        return SetClasses(numbers, file, total=len(classes.base_names), absent=absent)
+        numbers, names = {label: list_number(index, classes) for label, index in indexes.items()}, ()
+        if not classes.has_persons:  # the folders of a prepared set are persons, so it gets a file that says so
+            names, file = classes.base_names, str(own_file)
+        return SetClasses(numbers, file, names, total=len(classes.base_names), absent=absent)
     if file is not None:
         advice = closest(unknown[0], list(classes.names)) or f"; one of {', '.join(classes.names)}"
         raise UserError(f"label {quote(unknown[0])}: not a class of {classes.source}{advice}")
@@ -101,8 +103,10 @@ def write_lists(
     (out / "annotation").mkdir(exist_ok=True)
     write_boxes(out, [clip for video in videos for clip in video.clips])
     if classes.own_names:
-        entries = [_class_texts(name, load_classes(options.dataset)) for name in classes.own_names]
-        write_json(out / CLASSES_FILE, {"label_base": 1, "persons": True, "classes": entries})
+        known = load_classes(options.dataset, options.class_texts)
+        entries = [_class_texts(name, known) for name in classes.own_names]
+        label_base = known.label_base if classes.own_names == known.base_names else 1
+        write_json(out / CLASSES_FILE, {"label_base": label_base, "persons": True, "classes": entries})
     lists: dict[str, list[str]] = {"train": [], "test": []} if classes.numbers else {"clips": []}
     test_persons = choose_persons([[clip.person for clip in video.clips] for video in videos], options.test_share)
     for source, video in zip(sources, videos, strict=True):

@@ -392,7 +392,8 @@ def test_folds_are_read_again_in_every_layout(reader, drawn, tmp_path):
     make = ["--make-folds", "3", "--out", str(out), "--pool"]
     splits = audit_report([*words, *make], tmp_path / "a.json")["splits"]
     for part in ("train", "val", "test"):
-        words += [f"--{part}-annotation", f"{out}/fold-{{fold}}/{part}.txt"]
+        suffix = next((out / "fold-1").glob(f"{part}.*")).suffix
+        words += [f"--{part}-annotation", f"{out}/fold-{{fold}}/{part}{suffix}"]
     folds = audit_report([*words, "--fold", "all"], tmp_path / "b.json")["folds"]
     assert len(folds) == 3 and not any(report["summary"]["error"] for report in folds.values())
     for name in splits["test"]["classes"]:

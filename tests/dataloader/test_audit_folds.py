@@ -105,7 +105,8 @@ def write_folds(data, *more) -> None:
 
 
 def lists_of(data, part) -> list[list[str]]:
-    return [(data.root / f"folds/fold-{n}/{part}.txt").read_text().splitlines() for n in (1, 2, 3)]
+    files = [next((data.root / f"folds/fold-{n}").glob(f"{part}.*")) for n in (1, 2, 3)]
+    return [file.read_text().splitlines() for file in files]
 
 
 def test_lists_hold_the_lines_that_were_read_without_test_clips(clean, capsys):
@@ -143,6 +144,31 @@ def test_a_class_that_is_missing_in_a_fold_is_named(clean, capsys):
     clean.clips["train"] = [line for line in clean.clips["train"] if line.endswith("0")]
     write_folds(clean)
     assert capsys.readouterr().out.count(", test: no clip of glad") == 2
+
+
+def test_folds_of_a_csv_have_its_columns_and_the_printed_flags_read_them(clean, capsys):
+    """The clip is in the second column, so only suffix and flags tell that the lists are CSVs."""
+    clean.classes |= {"csv_label_base": 0, "persons": True}
+    rows = [f"{line.split()[2]},{line.split()[0]}" for line in clean.clips["train"]]
+    (clean.root / "train.csv").write_text("\n".join(["emotion,file", *rows]))
+    words = clean.arguments()
+    words[words.index("--train-annotation") + 1] = "train.csv"
+    columns = ["--clip-column", "file", "--label-column", "emotion"]
+    out = ["--make-folds", "2", "--val-fraction", "0", "--out", str(clean.root / "folds")]
+    assert main([*words, *columns, *out]) == 0
+    assert " ".join(columns) in capsys.readouterr().out
+    folds = [str(clean.root / f"folds/fold-{{fold}}/{part}.csv") for part in ("train", "test")]
+    again = [
+        *clean.arguments(),
+        *columns,
+        "--train-annotation",
+        folds[0],
+        "--test-annotation",
+        folds[1],
+        "--fold",
+        "all",
+    ]
+    assert main([*again, "--quick"]) == 0
 
 
 def test_a_csv_keeps_its_header(clean):

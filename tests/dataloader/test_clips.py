@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from benchmarks.plain_data import load_clip
 from dataloader import clips as clips_module
@@ -15,9 +16,10 @@ from dataloader.annotation import Clip
 from dataloader.clips import ClipDataset, Views, cut_frame, indexes_of
 from dataloader.crops import choose_shrink
 from dataloader.frames import BadFrame, list_frames
-from dataloader.loader import build_loader
+from dataloader.loader import Loader, build_loader
 from dataloader.sampling import ClipOrder
 from dataloader.transforms import AugmentationLimits, sample_augmentation
+from utils.errors import UserError
 
 SIZE = 32
 FACE, BODY = (20, 15, 44, 40), (5.4, 3.6, 60.5, 50.2)
@@ -226,6 +228,16 @@ class TestAugmentation:
             assert all(torch.equal(batch[name], same[name]) for name in ("label", "face", "context"))
 
 
+class Refusing(Dataset):
+    """A set whose first item is a mistake of the user."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise UserError("list.txt, line 3: wrong")
+
+
 class TestBadFrames:
     @pytest.fixture
     def damaged(self, tmp_path) -> Clip:
@@ -244,11 +256,21 @@ class TestBadFrames:
         assert item["replaced_frames"] == 1
         assert_equal(item, plain(damaged, [0, 1, 1, 3, 4, 5, 6, 7], faces, BODY))
 
+    def test_the_nearest_frame_may_be_one_that_is_not_sampled(self, damaged):
+        damaged.frame_path(3).write_bytes(b"")
+        item = ClipDataset([damaged], views_of(damaged, segments=2, on_bad_frame="skip", offset=0.75))[0, 0, 0]  # 3 7
+        assert item["replaced_frames"] == 1
+        assert_equal(item, plain(damaged, [4, 7], [face_at(3), face_at(7)], BODY))
+
+    def test_an_error_in_a_worker_is_the_same_line(self):
+        with pytest.raises(UserError, match="^list.txt, line 3: wrong$"):
+            list(Loader(Refusing(), batch_size=None, num_workers=1))
+
     def test_a_bad_frame_that_is_not_sampled_does_not_matter(self, damaged):
         assert ClipDataset([damaged], views_of(damaged))[0, 0, 0]["replaced_frames"] == 0  # 1 3 5 7
 
     def test_a_clip_without_any_readable_frame_is_an_error_with_skip(self, damaged):
         for index in range(8):
             damaged.frame_path(index).write_bytes(b"\xff\xd8\xff")
-        with pytest.raises(BadFrame, match="001: none of the 8 selected frames"):
+        with pytest.raises(BadFrame, match="001: none of its frames can be read"):
             ClipDataset([damaged], views_of(damaged, segments=8, on_bad_frame="skip"))[0, 0, 0]

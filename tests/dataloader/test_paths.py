@@ -73,6 +73,12 @@ def test_folders_that_the_root_does_not_hold_are_left_out(tmp_path):
     assert find_clip_folder("a/train/P1/002", str(tmp_path)) is None
 
 
+def test_folders_of_another_machine_are_left_out_of_parts_of_videos(tmp_path):
+    (tmp_path / "videos/anna").mkdir(parents=True)
+    (tmp_path / "videos/anna/l.mp4").touch()
+    assert clip_key("/media/other/videos/anna/l.mp4#t=0,4", str(tmp_path)) == "videos/anna/l.mp4#t=0,4"
+
+
 def test_a_root_inside_the_folder_of_a_set_finds_clips_by_both_spellings(tmp_path):
     root = tmp_path / "DAiSEE/frames"
     (root / "Train/1/2").mkdir(parents=True)

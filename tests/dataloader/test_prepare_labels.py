@@ -144,11 +144,14 @@ def test_labels_of_other_sets_are_read_with_their_meaning(tmp_path, capsys, data
         )
         return
     assert prepare(*words)[0] == 0
-    classes, labels = load_classes(dataset), {}
+    known, labels, persons = load_classes(dataset), {}, set()
+    classes = load_classes(dataset, str(tmp_path / "set/annotation/classes.json"))
+    assert classes.names == known.names and classes.texts == known.texts
     for name in ("train", "test"):
         for clip in read_annotation(f"annotation/{name}.txt", str(tmp_path / "set"), classes):
             labels[clip.id.split("_")[-2]] = classes.names[clip.label]
-    assert labels == {"a": "anger", "b": "sadness"}
+            persons.add(clip.person)
+    assert labels == {"a": "anger", "b": "sadness"} and len(persons) == 2 and None not in persons
 
 
 def test_a_set_with_one_class_gets_no_training_command(tmp_path, capsys):

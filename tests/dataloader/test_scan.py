@@ -27,6 +27,11 @@ def test_folders_are_classes_and_clips(root):
     assert read_set("AFEW", root, f"{root}/AFEW_Face/train/")[0].key == "train/Fear/3"
 
 
+def test_the_folder_of_a_class_is_no_person(root):
+    make_frames(root, "folders/Fatigue/1", "folders/Confusion/2")
+    assert [clip.person for clip in read_set("RAER", root, "folders")] == [None, None]
+
+
 def test_an_unknown_class_folder_is_named(root):
     make_frames(root, "AFEW_Face/train/Hapy/1")
     with pytest.raises(UserError, match=r"AFEW_Face/train: unknown class 'Hapy'; did you mean Happy"):

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -368,3 +369,31 @@ def test_parts_are_exact_in_every_container(tmp_path, name, codec, more):
         parts = dict(video.read([0, 1], span))
         assert video.count(span) == 2
         assert all(np.array_equal(parts[index], whole[first + index]) for index in (0, 1)), (name, first)
+
+
+@pytest.mark.parametrize(("file", "line"), [("a.m4v", "a.m4v"), ("a.m4v", "a"), ("a.MP4", "a"), ("a.mpeg", "a.mpeg")])
+def test_lists_find_videos_with_every_suffix(tmp_path, file, line):
+    write_video(tmp_path / "P1/a.mp4", 0, frames=5)
+    (tmp_path / "P1/a.mp4").rename(tmp_path / f"P1/{file}")
+    (tmp_path / "list.txt").write_text(f"P1/{line} 0 1\n")
+    (clip,) = read_annotation("list.txt", str(tmp_path), load_classes("RAER"))
+    assert clip.folder.name == file and len(clip.frames) == 5 and clip.key == "P1/a"
+
+
+def test_an_unreadable_frame_of_a_video_is_replaced_by_the_nearest_of_all(tmp_path, monkeypatch):
+    """Frame 12 cannot be decoded; of the sampled frames 4 and 20 are left, but 11 is nearer."""
+    write_video(tmp_path / "P1/a.mp4", 0)
+    (tmp_path / "list.txt").write_text("P1/a 0 1\n")
+    clips = read_annotation("list.txt", str(tmp_path), load_classes("RAER"))
+    views = Views(size=32, segments=3, root=str(tmp_path), on_bad_frame="skip")
+    expected = ClipDataset(clips, replace(views, segments=24))[0, 0, 0]
+    read = FileVideo.read
+
+    def without_one(self, indexes, span=None):
+        return ((index, pixels) for index, pixels in read(self, indexes, span) if index != 12)
+
+    monkeypatch.setattr(FileVideo, "read", without_one)
+    item = ClipDataset(clips, views)[0, 0, 0]
+    assert item["replaced_frames"] == 1
+    for stream in ("face", "context"):
+        assert np.array_equal(item[stream], expected[stream][[4, 11, 20]])
