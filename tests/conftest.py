@@ -1,5 +1,6 @@
 """Fixtures for all tests: a tiny set on disk, and one run trained on it through the command line."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -19,16 +20,24 @@ torch.set_num_threads(1)  # the models are tiny, so more threads only wait for e
 import pytest  # noqa: E402
 
 from tests.support.drawn import draw, flags  # noqa: E402
-from tests.support.pictures import real_pictures, small_pictures  # noqa: E402
+from tests.support.pictures import real_pictures  # noqa: E402
+from tests.support.quick import quick_runs  # noqa: E402
 from tests.support.resuming import write_small  # noqa: E402
 from tests.support.tiny import as_arguments, write_set  # noqa: E402
 from tests.support.tools import FAST, Run, run_main  # noqa: E402
 from tests.support.watched import KnownFaces, know_faces  # noqa: E402
 
 
+def pytest_collection_finish() -> None:
+    """What is imported stays until the end, so the garbage collector need not go through it in every collection."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def no_large_pictures() -> Iterator[None]:
-    with small_pictures():
+def quick() -> Iterator[None]:
+    with quick_runs():
         yield
 
 

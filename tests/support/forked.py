@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.pictures import small_pictures
+from tests.support.quick import quick_runs
 from tests.support.tools import ROOT
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -35,7 +35,7 @@ def enter(
     os.chdir(ROOT)
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    with small_pictures():
+    with quick_runs():
         sys.exit(main(arguments))
 
 
