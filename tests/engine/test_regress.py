@@ -291,8 +291,10 @@ def test_a_caption_model_is_evaluated_as_it_was_scored(captioned, tiny_flags, fa
 # -- stopped --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("is_named", [True, False])
-@pytest.mark.parametrize("writer", ["subject_folds", "write_regression", "save_regression", "write_model_card"])
+@pytest.mark.parametrize(
+    ("writer", "is_named"),
+    [("subject_folds", True), ("write_regression", False), ("save_regression", True), ("write_model_card", False)],
+)
 def test_a_killed_run_restarts_in_its_folder(regressed, captioned, scores, fast, tmp_path, writer, is_named):
     flags = ["--init-from", best_of(captioned), "--targets", str(scores), "--subject-folds", "3"]
     words, folder = [*fast, *REGRESS, *flags, "--output-dir", str(tmp_path / "run")], tmp_path / "run"

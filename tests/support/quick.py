@@ -17,7 +17,7 @@ _random_clips: dict[int, Clip] = {}
 
 
 def random_clip(shape: ClipShape) -> Clip:
-    """Return ``Clip(shape)``. Of ``--clip-path random`` it is a copy, since every run draws 3 million numbers for it."""
+    """Return ``Clip(shape)``. The one of ``--clip-path random`` is a copy, since 3 million numbers are drawn for it."""
     if shape is not RANDOM_SHAPE:
         return Clip(shape)
     seed = torch.initial_seed()
