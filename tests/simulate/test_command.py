@@ -100,7 +100,7 @@ def printed_command(words, capsys):
 
 @pytest.mark.parametrize("layout", SMALL)
 def test_the_printed_command_reads_the_lists_and_boxes_of_every_layout(layout, drawn, capsys, monkeypatch):
-    """tests/test_data_sets.py trains on each of them."""
+    """tests/test_data_sets.py and tests/test_stills.py train on each of them."""
     monkeypatch.chdir(ROOT)
     sizes = {name: getattr(SMALL[layout], name) for name in ("clips", "persons", "frames", "width", "height")}
     given = {name: size for name, size in sizes.items() if size != getattr(LayoutSettings(layout=layout), name)}
