@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,12 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    if "tests.support.forked" in sys.modules:  # a test needs it
+        sys.modules["tests.support.forked"].start_server()
 
 
 @pytest.fixture(scope="session", autouse=True)
