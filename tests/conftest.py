@@ -125,6 +125,13 @@ def captioned(drawn, shared) -> Run:
 
 
 @pytest.fixture
+def real_figures() -> Iterator[None]:
+    """Figures of results are drawn: tests/support/pictures.py."""
+    with real_pictures():
+        yield
+
+
+@pytest.fixture
 def eyes(monkeypatch) -> KnownFaces:
     """A detector of the faces of tests/support/watched.py, tracked from the first detection on."""
     return know_faces(monkeypatch)

@@ -18,6 +18,7 @@ from engine.long_videos.train import SequenceTrainer
 from engine.options import group_of, names_with
 from main import main
 from tests.support.affect import VIDEOS, label_file, write_labels, write_set
+from tests.support.pictures import real_pictures
 from tests.support.tools import error_of, run_main, run_ok
 from utils.checkpoint import read_checkpoint, to_full
 from utils.errors import UserError
@@ -40,7 +41,8 @@ def arguments(data) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(arguments, tmp_path_factory):
-    return run_ok([*arguments, *LEARNING], tmp_path_factory.mktemp("runs") / "run")
+    with real_pictures():
+        return run_ok([*arguments, *LEARNING], tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture(scope="module")
