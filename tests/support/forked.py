@@ -49,9 +49,12 @@ def start_server() -> None:
 def serve(listener: int, alive: int) -> None:
     """Run the server of ``multiprocessing`` without the files and the captured screen of pytest."""
     faulthandler.disable()  # it writes to a file of pytest
-    for first, last in zip((2, *sorted((listener, alive))), (*sorted((listener, alive)), 2**16), strict=True):
-        os.closerange(first + 1, last)
-    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in map(int, os.listdir("/proc/self/fd")):
+        # not only closed: what logs to a file of pytest would write to the next file that gets its number
+        if number not in (0, 1, 2, nothing, listener, alive):
+            os.dup2(nothing, number, inheritable=False)
+    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
     forkserver.main(listener, alive, PRELOADED)
 
 

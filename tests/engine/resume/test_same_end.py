@@ -56,7 +56,6 @@ def test_runs_killed_at_random_moments_end_with_equal_folders(tmp_path, monkeypa
     ("batch", "number"),
     [
         (1, signal.SIGTERM),  # the first step, inside a window of accumulated steps
-        (STEPS - 1, signal.SIGINT),  # the end of a window
         (STEPS, signal.SIGINT),  # the last step, a window of its own
         (STEPS + 2, signal.SIGTERM),  # inside validation
         (EPOCH, signal.SIGINT),  # the last batch of validation
