@@ -50,7 +50,7 @@ def serve(listener: int, alive: int) -> None:
     """Run the server of ``multiprocessing`` without the files and the captured screen of pytest."""
     faulthandler.disable()  # it writes to a file of pytest
     nothing = os.open(os.devnull, os.O_RDWR)
-    for number in map(int, os.listdir("/proc/self/fd")):
+    for number in map(int, os.listdir("/dev/fd")):
         # not only closed: what logs to a file of pytest would write to the next file that gets its number
         if number not in (0, 1, 2, nothing, listener, alive):
             os.dup2(nothing, number, inheritable=False)
