@@ -803,7 +803,7 @@ GROUPS: dict[str, type] = {group.name: group.type for group in fields(Config)}
 
 def options_by_name() -> dict[str, dataclasses.Field]:
     """Return the field of every option."""
-    return {f.name: f for group in GROUPS.values() for f in fields(group)}
+    return {name: f for group in GROUPS.values() for name, f in group.__dataclass_fields__.items()}
 
 
 def defaults() -> dict[str, Any]:
@@ -818,7 +818,7 @@ def names_with(**facts: Any) -> list[str]:
 
 def group_of(name: str) -> str:
     """Return the name of the group that holds an option."""
-    return next(group for group, kind in GROUPS.items() if name in {f.name for f in fields(kind)})
+    return next(group for group, kind in GROUPS.items() if name in kind.__dataclass_fields__)
 
 
 def value_of(config: Config, name: str) -> Any:

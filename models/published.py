@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -234,10 +235,11 @@ def recover_texts(rows: Tensor, embedding: Tensor, first: int) -> tuple[list[str
 
 def find_rows(rows: Tensor, embedding: Tensor) -> Tensor:
     """Return (N,): for each row of (N, W), the first row of ``embedding`` with the same bits, or UNKNOWN."""
+    bits, table = (np.ascontiguousarray(tensor.float().numpy()).view(np.uint32) for tensor in (rows, embedding))
     ids: dict[bytes, int] = {}
-    for token, row in enumerate(embedding.float().numpy()):
-        ids.setdefault(row.tobytes(), token)
-    return torch.tensor([ids.get(row.tobytes(), UNKNOWN) for row in rows.float().numpy()])
+    for token in np.isin(table[:, :1], bits[:, :1]).any(axis=1).nonzero()[0]:  # few begin with the same number
+        ids.setdefault(table[token].tobytes(), int(token))
+    return torch.tensor([ids.get(row.tobytes(), UNKNOWN) for row in bits])
 
 
 def _spell(ids: list[int]) -> str:

@@ -30,6 +30,7 @@ from utils.text import plural
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = {"va": TASKS["va"].names, "expr": ("expression",), "au": ACTION_UNITS}
 CHUNK = 1000  # frames written at a time; as text they need much more memory than as numbers
@@ -149,7 +150,9 @@ def write_predictions(
                 raise
             number = plural(num_written, "video")
             raise UserError(f"{error}; predictions/ holds the {number} before it, submission/ is empty") from None
-    draw_timelines(pictured, task.tasks, folder / "timeline.png")
+    from analysis.plots import save
+
+    save(draw_timelines(pictured, task.tasks), folder / "timeline.png")
 
 
 def thresholds_of(task: SequenceTask, config: Config, tuned: list[float] | None) -> list[float] | float:
@@ -211,11 +214,9 @@ def write_video(
 # -- timeline -------------------------------------------------------------------------------------------------------
 
 
-def draw_timelines(videos: list[VideoPredictions], tasks: tuple[str, ...], path: Path) -> None:
+def draw_timelines(videos: list[VideoPredictions], tasks: tuple[str, ...]) -> "Figure":
     """Draw labels and predictions over time: a column for each video, a row for each task."""
     import matplotlib.pyplot as plt
-
-    from analysis.plots import save
 
     heights = [HEIGHTS[task] for task in tasks]
     figure, grid = plt.subplots(
@@ -235,7 +236,7 @@ def draw_timelines(videos: list[VideoPredictions], tasks: tuple[str, ...], path:
         for axes, task in zip(column, tasks, strict=True):
             draw[task](axes, video.labels[task][:stop], getattr(predictions, task)[:stop])
             axes.set_xlim(0, stop)
-    save(figure, path)
+    return figure
 
 
 def draw_va(axes: "Axes", label: np.ndarray, predicted: np.ndarray) -> None:

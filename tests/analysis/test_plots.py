@@ -13,7 +13,7 @@ from analysis.results import assess
 from tests.support.pictures import REAL, pixels_of
 from tests.support.tools import ROOT
 
-draw_confusion, draw_curves, draw_reliability, _ = REAL
+draw_confusion, draw_curves, draw_reliability = REAL[:3]
 THREE = ("calm", "glad", "lost in thought")
 SETS = {
     "many": (THREE, np.arange(30) % 3, 3 * np.eye(3)[np.arange(30) // 2 % 3]),

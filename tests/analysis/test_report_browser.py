@@ -1,5 +1,6 @@
 """The report in a real browser: no requests, no errors, every picture visible, usable on a phone."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,19 +46,33 @@ def reports(tmp_path_factory) -> dict[str, Path]:
     return {name: root / "out" / name / "report.html" for name in ("one", "several", "ablation")}
 
 
-@pytest.fixture(params=["one", "several"])
-def page(request, browser, reports):
-    """The page in a large window, with its console messages and its requests."""
+@contextmanager
+def opened(browser, report):
+    """Yield the page of a report in a large window, with its console messages and its requests."""
     context = browser.new_context(viewport=DESK)
-    opened = context.new_page()
-    opened.messages, opened.requests = [], []
-    opened.on("console", lambda message: opened.messages.append(f"{message.type}: {message.text}"))
-    opened.on("pageerror", lambda error: opened.messages.append(str(error)))
-    opened.on("request", lambda request: opened.requests.append(request.url))
-    opened.route(lambda url: not url.startswith(("file:", "data:")), lambda route: route.abort())
-    opened.goto(reports[request.param].as_uri(), wait_until="load")
-    yield opened
+    page = context.new_page()
+    page.messages, page.requests = [], []
+    page.on("console", lambda message: page.messages.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: page.messages.append(str(error)))
+    page.on("request", lambda request: page.requests.append(request.url))
+    page.route(lambda url: not url.startswith(("file:", "data:")), lambda route: route.abort())
+    page.goto(report.as_uri(), wait_until="load")
+    yield page
     context.close()
+
+
+@pytest.fixture(scope="module", params=["one", "several"])
+def page(request, browser, reports):
+    """A page that is only looked at."""
+    with opened(browser, reports[request.param]) as page:
+        yield page
+
+
+@pytest.fixture(params=["one", "several"])
+def used(request, browser, reports):
+    """A page that is changed by the test."""
+    with opened(browser, reports[request.param]) as page:
+        yield page
 
 
 def test_the_page_requests_nothing_and_has_no_console_errors(page):
@@ -96,54 +111,54 @@ def test_tables_have_captions_and_headings(page):
     assert page.evaluate("[...document.querySelectorAll('tbody tr')].filter(r => !r.querySelector('th')).length") == 0
 
 
-def test_the_first_stop_of_the_tab_key_leads_to_the_results(page):
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
-    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
-    press_until(page, "Enter", lambda: page.evaluate("location.hash") == "#content")
+def test_the_first_stop_of_the_tab_key_leads_to_the_results(used):
+    used.keyboard.press("Tab")
+    assert used.evaluate("document.activeElement.textContent") == "Skip to the results"
+    assert used.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    press_until(used, "Enter", lambda: used.evaluate("location.hash") == "#content")
 
 
-@pytest.mark.parametrize("page", ["one", "several", "ablation"], indirect=True)
-@pytest.mark.parametrize("size", [PHONE, DESK, {"width": 360, "height": 740}], ids=lambda size: size["width"])
-def test_nothing_is_cut_and_the_page_does_not_scroll_sideways(page, size):
-    page.set_viewport_size(size)
-    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= size["width"]
-    assert page.evaluate(OUTSIDE_THE_PAGE) == []
-    assert page.evaluate(OUTSIDE_THEIR_BOX) == []
-    assert page.evaluate(OUTSIDE_THEIR_DRAWING) == []
-    wide = (
-        page.locator(".scroll")
-        .filter(has=page.locator("table"))
-        .evaluate_all(
-            "boxes => boxes.map(b => { b.scrollLeft = 1e6;"
-            " return b.querySelector('table').getBoundingClientRect().right - b.getBoundingClientRect().right; })"
+@pytest.mark.parametrize("used", ["one", "several", "ablation"], indirect=True)
+def test_nothing_is_cut_and_the_page_does_not_scroll_sideways(used):
+    used.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    for size in (PHONE, DESK, {"width": 360, "height": 740}):
+        used.set_viewport_size(size)
+        assert used.evaluate("document.scrollingElement.scrollWidth") <= size["width"]
+        assert used.evaluate(OUTSIDE_THE_PAGE) == []
+        assert used.evaluate(OUTSIDE_THEIR_BOX) == []
+        assert used.evaluate(OUTSIDE_THEIR_DRAWING) == []
+        wide = (
+            used.locator(".scroll")
+            .filter(has=used.locator("table"))
+            .evaluate_all(
+                "boxes => boxes.map(b => { b.scrollLeft = 1e6;"
+                " return b.querySelector('table').getBoundingClientRect().right - b.getBoundingClientRect().right; })"
+            )
         )
-    )
-    assert wide and max(wide) <= 1  # every table can be scrolled to its end inside its box
-    assert page.evaluate(
-        "[...document.querySelectorAll('p, td, th')].every(e => parseFloat(getComputedStyle(e).fontSize) >= 13)"
-    )
+        assert wide and max(wide) <= 1  # every table can be scrolled to its end inside its box
+        assert used.evaluate(
+            "[...document.querySelectorAll('p, td, th')].every(e => parseFloat(getComputedStyle(e).fontSize) >= 13)"
+        )
 
 
-def test_texts_have_enough_contrast_in_light_and_dark(page):
+def test_texts_have_enough_contrast_in_light_and_dark(used):
     """The colour of every text against its background, as the browser computes both."""
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        ratios = page.evaluate(CONTRASTS)
+        used.emulate_media(color_scheme=scheme)
+        ratios = used.evaluate(CONTRASTS)
         assert len(ratios) > 50
         assert min(ratios.values()) >= 4.5, (scheme, [words for words, ratio in ratios.items() if ratio < 4.5][:5])
     grounds = []
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        used.emulate_media(color_scheme=scheme)
+        grounds.append(used.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert grounds[0] != grounds[1]
 
 
-def test_the_page_prints_in_light_colours_without_navigation(page):
-    page.emulate_media(media="print", color_scheme="dark")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert not page.locator("nav").is_visible() and page.pdf().startswith(b"%PDF")
+def test_the_page_prints_in_light_colours_without_navigation(used):
+    used.emulate_media(media="print", color_scheme="dark")
+    assert used.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not used.locator("nav").is_visible() and used.pdf().startswith(b"%PDF")
 
 
 # Elements wider than the page are in a box that scrolls.

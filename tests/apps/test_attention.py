@@ -101,7 +101,7 @@ def test_the_calibration_temperature_divides_the_logits(best, tmp_path, no_sheet
 
 
 @pytest.mark.parametrize(("family", "frames"), [("clip_caer", 8), ("dfer_clip", 8), ("emoclip", 2)])
-def test_published_files_are_explained(family, frames, tiny_flags, tmp_path):
+def test_published_files_are_explained(family, frames, tiny_flags, tmp_path, no_sheets):
     """The published EmoCLIP sees every fourth frame."""
     path = tmp_path / "model.pth"
     words = ["--pack", "none"]
@@ -117,13 +117,13 @@ def test_published_files_are_explained(family, frames, tiny_flags, tmp_path):
     assert (row["padding"] is None) == (family != "clip_caer") and len(row["frames"]) == frames
 
 
-def test_single_frames_have_a_picture_and_no_video(frame_model, tmp_path):
+def test_single_frames_have_a_picture_and_no_video(frame_model, tmp_path, no_sheets):
     rows = clips_of(explain(frame_model, tmp_path / "run"))
     assert rows and all("video" not in row and len(row["frames"]) == 1 for row in rows)
     assert all((tmp_path / "run" / row["picture"]).exists() for row in rows)
 
 
-def test_unreadable_frames_are_reported_and_shown_grey(best, tiny_flags, tmp_path):
+def test_unreadable_frames_are_reported_and_shown_grey(best, tiny_flags, tmp_path, no_sheets):
     root = tmp_path / "set"
     shutil.copytree(Path(tiny_flags["--root-dir"]) / FIFTH, root / FIFTH)
     (root / "list.txt").write_text(f"{FIFTH} 8 5\n", encoding="utf-8")

@@ -61,7 +61,7 @@ def test_a_video_of_known_emotions(best, video, tmp_path, eyes):
     assert majorities == [NAMES[label] for label, _ in PARTS] and timeline.speed > 0
 
 
-def test_overlay_and_picture(best, short, tmp_path, eyes):
+def test_overlay_and_picture(best, short, tmp_path, eyes, real_figures):
     predict(best, short, tmp_path / "run")
     times, width, height = frames_in(tmp_path / "run/overlay.mp4")
     assert times == pytest.approx(np.arange(50) / FPS, abs=1e-3)

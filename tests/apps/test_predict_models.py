@@ -63,7 +63,7 @@ def test_single_frames(frame_model, video, tmp_path, eyes):
 
 
 @pytest.mark.parametrize("encoder", ["a CLIP", "a checkpoint"])
-def test_every_frame(sequence, frame_model, video, tmp_path, eyes, encoder):
+def test_every_frame(sequence, frame_model, video, tmp_path, eyes, real_figures, encoder):
     encoder = "random" if encoder == "a CLIP" else str(frame_model)
     predict(sequence.folder / "best.pt", video, tmp_path / "run", "--encoder", encoder)
     document, table = read_timeline(tmp_path / "run")
@@ -160,7 +160,7 @@ def submission(folder, task="va"):
         return list(csv.reader(file))
 
 
-def test_every_frame_of_every_file_has_the_prediction_of_the_evaluation(sequence, tmp_path):
+def test_every_frame_of_every_file_has_the_prediction_of_the_evaluation(sequence, tmp_path, real_figures):
     run = predict_features(sequence, sequence.folder.parent / "set/features", tmp_path / "run")
     assert run.status == 0, run.err
     frames = [f"{id}/{n:05d}.jpg" for id in sorted(LENGTHS) for n in range(1, LENGTHS[id] + 1)]

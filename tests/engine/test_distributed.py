@@ -3,25 +3,25 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributed.run import main as torchrun
 
 from dataloader.sampling import ClipOrder
 from engine import session
 from main import main
-from tests.support.forked import run_pair
+from tests.support.forked import Forked, run_pair
 from tests.support.tiny import as_arguments, write_set
-from tests.support.tools import FAST, ROOT, error_of, run_main
+from tests.support.tools import FAST, error_of, run_main
 from utils.archive import read_archive
 from utils.distributed import GradientExchange, Group, chunks, join, leave
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+TORCHRUN = ["--standalone", "--nproc-per-node=2"]
 LEARNING = "--epochs 2 --milestones 1 --lr 1e-2 --lr-image-encoder 1e-2 --lr-prompt-learner 1e-2 --accumulate 2"
 LOSSES = "--class-balanced-loss --iec-text both --temperature 0.05 --use-weighted-sampler --deterministic"
 LORA = "--lora-rank 2 --lora-towers both --lora-dropout 0.3 --lr-lora 1e-2 --lr-image-encoder 0 --ema 0.9"
@@ -183,15 +183,13 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(words, tmp_path):
     """The process that does not write gets the signal; the other one saves, and the run continues from there."""
     folder = tmp_path / "run"
     words = [*words, "--epochs", "400", "--save-every-minutes", "0"]
-    command = [*TORCHRUN, "main.py", *words, "--output-dir", str(folder)]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, cwd=ROOT, text=True, **streams) as launcher:
-        lines = []
-        for line in launcher.stdout:
-            lines.append(line)
-            if line.startswith("epoch   2:"):
-                os.kill(process_of_rank(1, launcher.pid), signal.SIGTERM)
-    assert "stopped and saved" in "".join(lines), "".join(lines)[-2000:]
+    launcher = Forked(torchrun, [*TORCHRUN, "main.py", *words, "--output-dir", folder], tmp_path / "screen")
+    history = folder / "metrics.jsonl"
+    while launcher.poll() is None and not (history.exists() and len(history.read_text().splitlines()) > 1):
+        time.sleep(0.05)
+    os.kill(process_of_rank(1, launcher.process.pid), signal.SIGTERM)
+    screen = "".join(launcher.communicate(timeout=300))
+    assert "stopped and saved" in screen, screen[-2000:]
     progress = read_archive(folder / "last.pt")["progress"]
     assert 2 <= progress["epoch"] < 400
     run_main([*words, "--epochs", str(progress["epoch"] + 1), "--resume", "auto"], folder).ok()

@@ -21,7 +21,7 @@ from models.sequence import SequenceOutput
 from utils.errors import UserError
 
 SHAPES = [(300, 200), (300, 300), (50, 10), (7, 3), (1, 1), (64, 63), (16, 16), (5, 1)]  # window and stride
-LENGTHS = [*range(1, 40), 99, 100, 299, 300, 301, 499, 500, 501, 1000]
+LENGTHS = [*range(1, 40), 99, 100, 299, 300, 301, 499, 500, 501]
 
 # -- windows --------------------------------------------------------------------------------------------------------
 

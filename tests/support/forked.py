@@ -1,23 +1,61 @@
 """Separate processes for ``main`` that start after the imports: in a tenth of a second instead of five.
 
-They come from one server per test process, which has imported everything and computed nothing. Each is a real process,
-which can be killed or limited. What a process imports, or how it starts, is tested with a fresh one.
+They come from one server per test process, a copy of it from the moment when it had imported all tests and computed
+nothing. Each is a real process, which can be killed or limited. What a process imports, or how it starts, is tested
+with a fresh one.
 """
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import resource
 import socket
 import sys
 from collections.abc import Callable
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 
-from tests.support.pictures import small_pictures
+import pytest
+
+from tests.support.quick import quick_runs
 from tests.support.tools import ROOT
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tests.support.preloaded"])
+PRELOADED = ["tests.support.preloaded"]
+SERVER.set_forkserver_preload(PRELOADED)
+
+
+def start_server() -> None:
+    """Start the server as a fork of this process, which must not have computed with torch: its threads are not copied.
+
+    ``multiprocessing`` would start a new Python, which imports for seconds.
+    """
+
+    def fork(_: object, __: object, kept: list[int]) -> int:
+        if pid := os.fork():
+            return pid
+        try:
+            serve(*kept)
+        finally:
+            os._exit(0)
+
+    resource_tracker.ensure_running()  # another process, which is a new Python
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(util, "spawnv_passfds", fork)
+        forkserver.ensure_running()
+
+
+def serve(listener: int, alive: int) -> None:
+    """Run the server of ``multiprocessing`` without the files and the captured screen of pytest."""
+    faulthandler.disable()  # it writes to a file of pytest
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in map(int, os.listdir("/dev/fd")):
+        # not only closed: what logs to a file of pytest would write to the next file that gets its number
+        if number not in (0, 1, 2, nothing, listener, alive):
+            os.dup2(nothing, number, inheritable=False)
+    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    forkserver.main(listener, alive, PRELOADED)
 
 
 def enter(
@@ -35,7 +73,7 @@ def enter(
     os.chdir(ROOT)
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    with small_pictures():
+    with quick_runs():
         sys.exit(main(arguments))
 
 

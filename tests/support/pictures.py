@@ -1,7 +1,7 @@
 """Small blank figures that replace the figures of results, which take as long as the rest of a short run.
 
-Every test has the small ones (tests/conftest.py); what is drawn is looked at in tests/analysis/test_plots.py and,
-of whole runs, in tests/engine/test_train.py and tests/sweep/test_ablation.py.
+Every test has the small ones (tests/conftest.py), except those with ``real_pictures``. What
+is drawn is looked at in tests/analysis/test_plots.py and, of whole runs, in the tests of each command.
 """
 
 from collections.abc import Iterator
@@ -14,12 +14,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis import plots
+from apps.predict import pictures
+from engine.long_videos import evaluate
 from sweep import table
 
 DRAWN = [
     (plots, "draw_confusion"),
     (plots, "draw_curves"),
     (plots, "draw_reliability"),
+    (plots, "draw_agreement"),
+    (plots, "draw_robustness"),
+    (evaluate, "draw_timelines"),
+    (pictures, "draw_lanes"),
     (table, "draw_differences"),
 ]
 REAL = [getattr(module, name) for module, name in DRAWN]

@@ -26,7 +26,7 @@ def draw_frame(label: int, rng: np.random.Generator) -> Image.Image:
 def write_clip(folder: Path, label: int, frames: int, rng: np.random.Generator, suffix: str = ".png") -> None:
     folder.mkdir(parents=True)
     for number in range(1, frames + 1):
-        draw_frame(label, rng).save(folder / f"{number:05d}{suffix}")
+        draw_frame(label, rng).save(folder / f"{number:05d}{suffix}", compress_level=0)  # noise does not get smaller
 
 
 def write_set(root: Path, *, clips: int = 30, persons: int = 6, frames: int = 20, seed: int = 0) -> dict[str, str]:
