@@ -65,13 +65,6 @@ def test_help_describes_a_flag_for_each_layout(capsys):
     assert "raer: how many persons (default: 40); other layouts: how many persons (default: 30) --clips" in text
 
 
-def test_the_former_command_names_the_new_one():
-    command = [sys.executable, "-m", "dataloader.synthetic", "--out", "x"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    error = "error: python -m dataloader.synthetic is now python -m simulate, with the same flags\n"
-    assert (process.returncode, process.stdout, process.stderr) == (2, "", error)
-
-
 @pytest.mark.parametrize(
     ("layout", "flags"),
     [
