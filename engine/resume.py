@@ -19,6 +19,7 @@ from engine.run_checkpoints import (
     Start,
     folder_state,
 )
+from engine.run_hash import hash_checkpoint
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
 from utils.config import flag_of, from_json, written
 from utils.errors import UserError, about
@@ -42,12 +43,12 @@ def start_of_training(config: Config, flags: dict[str, Any]) -> Start:
         return start_again(path, config, flags)
     point, messages = newest_readable(path)
     resumed = resumed_config(point.content["config"], flags)
-    require_same_options(path, stored_config(point.content), resumed)
+    require_same_options(path, stored_config(point.content), resumed, point.content.get("init_from"))
     return Start(resumed, point, continued_folder(point, resumed), messages, point.state)
 
 
-def require_same_options(path: Path, stored: Config, config: Config) -> None:
-    if differences := different_options(stored, config):
+def require_same_options(path: Path, stored: Config, config: Config, init_hash: str | None = None) -> None:
+    if differences := different_options(stored, config, init_hash):
         raise UserError(
             f"--resume {path}: {'; '.join(differences)}; a run keeps its options "
             f"(leave out --resume to start another one)"
@@ -75,7 +76,7 @@ def newest_without_checkpoints(config: Config) -> Path | None:
             run_config = stored_config({"config": read_json(file.with_name("config.json"), dict[str, Any])})
         except UserError:
             continue
-        names = ("mode", "exper_name", "init_from")
+        names = ("mode", "exper_name")
         is_same = all(value_of(run_config, name) == value_of(config, name) for name in names)
         if is_same and not different_options(run_config, config):
             return file.parent
@@ -168,7 +169,7 @@ def newest_of_experiment(config: Config) -> tuple[ResumePoint | None, list[str]]
                 raise
             messages.append(f"not resumed: {error}")
             continue
-        differences = different_options(run_config, config)
+        differences = different_options(run_config, config, point.content.get("init_from"))
         if not differences:
             return point, [*messages, *faults]
         if config.run.output_dir:
@@ -183,9 +184,20 @@ def _modified(path: Path) -> float:
     return path.stat().st_mtime if path.exists() else 0.0
 
 
-def different_options(stored: Config, config: Config) -> list[str]:
-    """Return texts on the options, defaults included, that differ from those that the run was started with."""
+def different_options(stored: Config, config: Config, init_hash: str | None = None) -> list[str]:
+    """Return texts on the options, defaults included, that differ from those that the run was started with.
+
+    ``init_hash``: of the checkpoint that the run started from, where its last.pt stores one. That file may have moved,
+    or be gone: the run no longer reads it.
+    """
     differences = []
+    before, now = stored.model.init_from, config.model.init_from
+    hash_now = hash_checkpoint(now)
+    is_same = before == now if None in (init_hash, hash_now) else init_hash == hash_now
+    if not is_same and before == now:
+        differences.append(f"--init-from {now}: its content has changed since the run was started")
+    elif not is_same:
+        differences.append(f"--init-from {written(now)}, but the run was started with {written(before)}")
     for name in names_with(free=False):
         before, now = value_of(stored, name), value_of(config, name)
         if before != now:

@@ -27,6 +27,7 @@ from engine.optim import (
     restore_schedule,
 )
 from engine.options import Config
+from engine.run_hash import hash_checkpoint
 from engine.session import Session
 from engine.shared import cached_result
 from models.lora import is_lora
@@ -188,6 +189,7 @@ class RunCheckpoints:
         }
         if config.model.init_from:  # its towers may differ from those in the file of --clip-path
             self.frozen = {}
+        self.init_hash = hash_checkpoint(config.model.init_from)
         self.has_lora = any(map(is_lora, learning))
         self.order, self.frames, self.window = data, frames, config.optim.accumulate
         self.about = checkpoint_facts(config, classes.names, classes.label_base, selected_on, shape)
@@ -217,6 +219,7 @@ class RunCheckpoints:
             },
             "train_list": self.order,
             "frames": self.frames,
+            "init_from": self.init_hash,
             "warnings": self.log.facts["warnings"],
         }
         save_checkpoint(self._content(state, progress) | resumable, self.folder / LAST, keep_previous=True)
@@ -228,6 +231,7 @@ class RunCheckpoints:
         ``steps``: number of batches in an epoch.
         """
         content, source = point.content, point.path
+        self.init_hash = content.get("init_from", self.init_hash)  # the file may be gone by now
         if content["train_list"] != self.order:
             raise UserError(
                 f"{source}: the lists or boxes are not those of its training; use them again or start a new run"
