@@ -1,7 +1,7 @@
 """``--resume``: find the newest undamaged checkpoint of a run or an experiment, and the options to continue with."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from engine.run_checkpoints import (
     Start,
     folder_state,
 )
-from engine.run_hash import hash_checkpoint
+from engine.run_hash import hash_checkpoint, run_hash, stored_hash
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
 from utils.config import flag_of, from_json, written
 from utils.errors import UserError, about
@@ -240,12 +240,31 @@ def completion(point: ResumePoint, config: Config) -> str | None:
     fitted_on = (scores.get("calibration") or {}).get("fitted_on")
     if config.results.calibrate and not stored_config(point.content).results.calibrate and fitted_on is None:
         return None
+    require_unchanged(point.folder, config)
     advice = ""
     if epochs == config.optim.epochs and config.optim.schedule == "milestones":
         advice = "; raise --epochs to train more"
     elif epochs < config.optim.epochs:
         advice = f"; --patience {config.optim.patience} ended it"
     return f"{point.folder} is complete ({epochs} epochs, scored){advice}"
+
+
+def require_unchanged(folder: Path, config: Config) -> None:
+    """Raise a UserError if the complete run in a folder read other lists, boxes or weights than ``config`` names.
+
+    It may have been computed on another device, or for another number of epochs. Runs without a stored hash are not
+    compared, nor are those whose --init-from no longer exists.
+    """
+    before, start = stored_hash(folder), config.model.init_from
+    if before is None or (start is not None and hash_checkpoint(start) is None):
+        return
+    epochs = stored_config({"config": read_json(folder / "config.json", dict[str, Any])}).optim.epochs
+    config = replace(config, optim=replace(config.optim, epochs=epochs))
+    if before not in [run_hash(config, device) for device in ("cpu", "cuda", "mps")]:
+        raise UserError(
+            f"{folder}: was trained on lists, boxes or weights that are others now, or have changed since; name the "
+            f"same ones, or remove it to train it again, or name another --output-dir"
+        )
 
 
 def adopt_best(point: ResumePoint, best: dict[str, Any], log: RunLog, writes: bool = True) -> dict[str, Any]:
