@@ -55,8 +55,12 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def goes_on(self, epochs: int, patience: int) -> bool:
-        """Return whether another epoch should run; with ``patience`` 0 training never stops early."""
-        return self.epoch < epochs and not 0 < patience <= self.epoch - self.best["epoch"]
+        """Return whether another epoch should run; with ``patience`` 0 training never stops early.
+
+        If there is no best epoch, since its checkpoint is lost, the next epoch becomes the best one.
+        """
+        without_better = self.epoch - self.best["epoch"] if self.best["epoch"] else 0
+        return self.epoch < epochs and not 0 < patience <= without_better
 
 
 class StoredScore(TypedDict):
