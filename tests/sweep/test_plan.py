@@ -92,6 +92,15 @@ def test_every_augmentation_is_a_part():
     assert not any("erasing" in name or "jitter" in name for name in changes("--drop-one"))
 
 
+def test_the_parts_of_single_frames():
+    words = "--ema 0.99 --class-balanced-loss --label-smoothing 0.1 --use-weighted-sampler --lora-rank 2"
+    changed = changes("--model", "frame-expr", "--drop-one", *words.split())
+    assert list(changed) == [
+        "base", "without LoRA", "without moving average of the weights", "without class-balanced loss",
+        "without weighted sampler", "without label smoothing",
+    ]  # fmt: skip
+
+
 def test_semantic_labels_are_a_part():
     semantic = changes("--drop-one", "--semantic-labels", "0.1", "--semantic-warmup", "5")
     assert semantic["without semantic labels"] == {"semantic_labels": 0.0}
