@@ -160,7 +160,7 @@ def draw_robustness(results: dict[str, list[dict[str, Any]]], title: str) -> Fig
             plot.fill_between(x, *zip(*bounds, strict=True), color=FIRST, alpha=0.18, linewidth=0)
         plot.plot(x, y, color=FIRST, linewidth=2, marker="o", markersize=4)
         plot.set_title(kind, fontsize=11)
-        plot.set_xticks(x, ["as it is", "mild", "medium", "strong"][: len(x)], fontsize=8)
+        plot.set_xticks(x, [("as it is", "mild", "medium", "strong")[strength] for strength in x], fontsize=8)
         plot.set_ylim(0, 100)
         plot.grid(axis="y", color=LINE, linewidth=1)
     axes[0, 0].set_ylabel("UAR, %")

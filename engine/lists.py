@@ -111,6 +111,9 @@ def _leave_out(splits: Splits, label: int, name: str, classes: Classes) -> Split
     parts = classes.parts or tuple((n,) for n in range(len(classes)))
     related = {n for n, part in enumerate(parts) if set(parts[label]) <= set(part)}
     train, val = ([clip for clip in part if clip.label not in related] for part in (splits.train, splits.val))
+    for part, before, after in (("training", splits.train, train), ("validation", splits.val, val)):
+        if before and not after:
+            raise UserError(f"--leave-out {name}: the {part} clips are all of this class; name a list that has others")
     excluded = tuple(clip for clip in (*splits.train, *splits.val) if clip.label in related)
     return Splits(train, val, test, excluded)
 

@@ -28,13 +28,13 @@ from engine.methods.base import ClipTask
 from engine.optim import build_optimizer, build_schedule, follows_epochs
 from engine.options import Config
 from engine.resume import read_flags, write_flags
-from engine.run_checkpoints import Start, dataset_facts
+from engine.run_checkpoints import Start, checkpoint_facts, dataset_facts
 from engine.session import Session, open_session
 from models.build import build_readout, seeded
 from models.clip_caer import Output
 from models.emoclip import EmoClip
 from models.losses import concordance, weighted_mean
-from utils.checkpoint import FORMAT, halve_where_exact, save_checkpoint
+from utils.checkpoint import halve_where_exact, save_checkpoint
 from utils.config import flag_of
 from utils.errors import UserError, about
 from utils.files import atomic_write
@@ -86,7 +86,8 @@ def regress(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
         model.readout = fit_readout(features, values, config, "readout of all")
         if session.group.is_main:
             face_width = middle_width(targets.clips, views.face_boxes)
-            save_regression(model, targets.names, config, video_config, session, face_width)
+            shape = opened.shape.as_dict()
+            save_regression(model, targets.names, config, video_config, shape, session, face_width)
             write_model_card(session.log, config.data.root_dir, method_named(config.model.model))
         session.log.say(f"run folder: {session.log.folder}")
         return metrics
@@ -319,21 +320,13 @@ def save_regression(
     names: tuple[str, ...],
     config: Config,
     video_config: Config,
+    shape: dict[str, Any],
     session: Session,
     face_width: float | None,
 ) -> None:
-    """Write best.pt: the unchanged video model with the readout of all subjects."""
+    """Write best.pt: the unchanged video model, whose CLIP has this ``shape``, with the readout of all subjects."""
     regression = dataclasses.replace(video_config.model, task="regression")
     options = dataclasses.replace(video_config, run=config.run, model=regression)
-    content = {
-        "format": FORMAT,
-        "family": config.model.model,
-        "config": dataclasses.asdict(options),
-        "classes": list(names),
-        "label_base": 0,
-        "model": halve_where_exact({name: value.cpu() for name, value in model.state_dict().items()}),
-        "epoch": 0,
-        "selected_on": "last",
-    }
-    data_facts = dataset_facts(config.data.root_dir, face_width)
-    save_checkpoint(content | data_facts, session.log.folder / "best.pt")
+    facts = checkpoint_facts(options, names, 0, "last", shape) | dataset_facts(config.data.root_dir, face_width)
+    state = halve_where_exact({name: value.cpu() for name, value in model.state_dict().items()})
+    save_checkpoint(facts | {"model": state, "epoch": 0}, session.log.folder / "best.pt")

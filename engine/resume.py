@@ -1,7 +1,7 @@
 """``--resume``: find the newest undamaged checkpoint of a run or an experiment, and the options to continue with."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from engine.run_checkpoints import (
     Start,
     folder_state,
 )
+from engine.run_hash import hash_checkpoint, run_hash, stored_hash
 from utils.checkpoint import previous_of, read_checkpoint, save_checkpoint
 from utils.config import flag_of, from_json, written
 from utils.errors import UserError, about
@@ -42,12 +43,12 @@ def start_of_training(config: Config, flags: dict[str, Any]) -> Start:
         return start_again(path, config, flags)
     point, messages = newest_readable(path)
     resumed = resumed_config(point.content["config"], flags)
-    require_same_options(path, stored_config(point.content), resumed)
+    require_same_options(path, stored_config(point.content), resumed, point.content.get("init_from"))
     return Start(resumed, point, continued_folder(point, resumed), messages, point.state)
 
 
-def require_same_options(path: Path, stored: Config, config: Config) -> None:
-    if differences := different_options(stored, config):
+def require_same_options(path: Path, stored: Config, config: Config, init_hash: str | None = None) -> None:
+    if differences := different_options(stored, config, init_hash):
         raise UserError(
             f"--resume {path}: {'; '.join(differences)}; a run keeps its options "
             f"(leave out --resume to start another one)"
@@ -75,7 +76,7 @@ def newest_without_checkpoints(config: Config) -> Path | None:
             run_config = stored_config({"config": read_json(file.with_name("config.json"), dict[str, Any])})
         except UserError:
             continue
-        names = ("mode", "exper_name", "init_from")
+        names = ("mode", "exper_name")
         is_same = all(value_of(run_config, name) == value_of(config, name) for name in names)
         if is_same and not different_options(run_config, config):
             return file.parent
@@ -168,7 +169,7 @@ def newest_of_experiment(config: Config) -> tuple[ResumePoint | None, list[str]]
                 raise
             messages.append(f"not resumed: {error}")
             continue
-        differences = different_options(run_config, config)
+        differences = different_options(run_config, config, point.content.get("init_from"))
         if not differences:
             return point, [*messages, *faults]
         if config.run.output_dir:
@@ -183,9 +184,20 @@ def _modified(path: Path) -> float:
     return path.stat().st_mtime if path.exists() else 0.0
 
 
-def different_options(stored: Config, config: Config) -> list[str]:
-    """Return texts on the options, defaults included, that differ from those that the run was started with."""
+def different_options(stored: Config, config: Config, init_hash: str | None = None) -> list[str]:
+    """Return texts on the options, defaults included, that differ from those that the run was started with.
+
+    ``init_hash``: of the checkpoint that the run started from, where its last.pt stores one. That file may have moved,
+    or be gone: the run no longer reads it.
+    """
     differences = []
+    before, now = stored.model.init_from, config.model.init_from
+    hash_now = hash_checkpoint(now)
+    is_same = before == now if None in (init_hash, hash_now) else init_hash == hash_now
+    if not is_same and before == now:
+        differences.append(f"--init-from {now}: its content has changed since the run was started")
+    elif not is_same:
+        differences.append(f"--init-from {written(now)}, but the run was started with {written(before)}")
     for name in names_with(free=False):
         before, now = value_of(stored, name), value_of(config, name)
         if before != now:
@@ -228,12 +240,31 @@ def completion(point: ResumePoint, config: Config) -> str | None:
     fitted_on = (scores.get("calibration") or {}).get("fitted_on")
     if config.results.calibrate and not stored_config(point.content).results.calibrate and fitted_on is None:
         return None
+    require_unchanged(point.folder, config)
     advice = ""
     if epochs == config.optim.epochs and config.optim.schedule == "milestones":
         advice = "; raise --epochs to train more"
     elif epochs < config.optim.epochs:
         advice = f"; --patience {config.optim.patience} ended it"
     return f"{point.folder} is complete ({epochs} epochs, scored){advice}"
+
+
+def require_unchanged(folder: Path, config: Config) -> None:
+    """Raise a UserError if the complete run in a folder read other lists, boxes or weights than ``config`` names.
+
+    It may have been computed on another device, or for another number of epochs. Runs without a stored hash are not
+    compared, nor are those whose --init-from no longer exists.
+    """
+    before, start = stored_hash(folder), config.model.init_from
+    if before is None or (start is not None and hash_checkpoint(start) is None):
+        return
+    epochs = stored_config({"config": read_json(folder / "config.json", dict[str, Any])}).optim.epochs
+    config = replace(config, optim=replace(config.optim, epochs=epochs))
+    if before not in [run_hash(config, device) for device in ("cpu", "cuda", "mps")]:
+        raise UserError(
+            f"{folder}: was trained on lists, boxes or weights that are others now, or have changed since; name the "
+            f"same ones, or remove it to train it again, or name another --output-dir"
+        )
 
 
 def adopt_best(point: ResumePoint, best: dict[str, Any], log: RunLog, writes: bool = True) -> dict[str, Any]:

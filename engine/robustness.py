@@ -33,29 +33,42 @@ LEVELS = {  # kind → what each of the three strengths means
 STREAM_OF = {"no-face": "face", "no-context": "context"}
 
 
-def kinds_of(config: Config) -> tuple[str, ...]:
-    """Return the requested corruptions that change something the model sees."""
-    streams, words = config.model.streams, config.results.corrupt
+def variants_of(config: Config) -> list[tuple[str, int]]:
+    """Return (kind, strength) of the requested corruptions that change something the model sees."""
+    streams, words, T = config.model.streams, config.results.corrupt, config.data.num_segments * config.data.duration
     kinds = tuple(LEVELS) if "all" in words else tuple(dict.fromkeys(words))
     unused = [kind for kind in kinds if streams not in ("both", STREAM_OF.get(kind, streams))]
     if unused and "all" not in words:
         raise UserError(f"--corrupt {unused[0]}: this model sees only the {streams} stream; leave {unused[0]} out")
-    return tuple(kind for kind in kinds if kind not in unused)
+    if T == 1 and "frames" in words:
+        raise UserError("--corrupt frames: this model sees a single frame of each clip; leave frames out")
+    variants = [(kind, strength) for kind in kinds if kind not in unused for strength in (1, 2, 3)]
+    return [(kind, strength) for kind, strength in variants if changes_frames(kind, strength, T)]
+
+
+def changes_frames(kind: str, strength: int, T: int) -> bool:
+    """Return whether a corruption changes any of T frames: a share of a few frames may be less than one frame."""
+    if kind == "frames" and T == 1:  # no other frame could replace it
+        return False
+    return kind not in ("frames", *STREAM_OF) or lost_frames_of(LEVELS[kind][strength - 1], T) > 0
+
+
+def lost_frames_of(level: float, T: int) -> int:
+    return round(level * T)
 
 
 def measure(
     task: ClipTask, loader: Any, clips: list[Clip], metrics: dict[str, Any], config: Config, session: Session
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return {kind: UAR and WAR, with intervals, without corruption and at each strength}.
+    """Return {kind: UAR and WAR, with intervals, without corruption and at each strength that changes frames}.
 
     Every clip is decoded once and then corrupted in all ways.
     """
-    kinds = kinds_of(config)
-    variants = [(kind, strength) for kind in kinds for strength in (1, 2, 3)]
+    variants = variants_of(config)
     changes = {key: partial(corrupt_batch, kind=key[0], strength=key[1]) for key in variants}
     _, label, logits, _ = predict_changed(task, loader, changes, config, session, "corrupted clips")
     groups = groups_of([clip.id for clip in clips], [clip.person for clip in clips], config.results.ci)
-    results = {kind: [_row(0, None, metrics)] for kind in kinds}
+    results = {kind: [_row(0, None, metrics)] for kind, _ in variants}
     for kind, strength in variants:
         scores = task.score(logits[kind, strength], label)
         if groups is not None:
@@ -88,9 +101,10 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     """Return a text table with UAR and its interval at each strength, a row for each kind."""
     rows = []
     for kind, values in results.items():
-        cells = [
-            f"{row['uar']:6.2f} {'' if row['interval'] is None else brackets(row['interval']):<14}" for row in values
-        ]
+        cells = [f"{'-':>6} {'':<14}"] * 4  # at this strength no frame changes
+        for row in values:
+            interval = "" if row["interval"] is None else brackets(row["interval"])
+            cells[row["strength"]] = f"{row['uar']:6.2f} {interval:<14}"
         rows.append(f"{kind:<12}" + "  ".join(cells).rstrip())
     head = f"{'UAR':<12}" + "  ".join(f"{name:<21}" for name in ("as it is", "mild", "medium", "strong"))
     return "\n".join([head.rstrip(), *rows])
@@ -128,7 +142,7 @@ def corrupt(pixels: np.ndarray, kind: str, level: float, rng: np.random.Generato
         pixels = pixels.copy()
         pixels[..., y : y + side, x : x + side] = 0
         return pixels
-    lost_frames = rng.permutation(T)[: round(level * T)]
+    lost_frames = rng.permutation(T)[: lost_frames_of(level, T)]
     if kind == "frames":
         frames = np.setdiff1d(np.arange(T), lost_frames)
         frames = frames if len(frames) else np.zeros(1, dtype=int)

@@ -27,6 +27,7 @@ from engine.optim import (
     restore_schedule,
 )
 from engine.options import Config
+from engine.run_hash import hash_checkpoint
 from engine.session import Session
 from engine.shared import cached_result
 from models.lora import is_lora
@@ -54,8 +55,12 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def goes_on(self, epochs: int, patience: int) -> bool:
-        """Return whether another epoch should run; with ``patience`` 0 training never stops early."""
-        return self.epoch < epochs and not 0 < patience <= self.epoch - self.best["epoch"]
+        """Return whether another epoch should run; with ``patience`` 0 training never stops early.
+
+        If there is no best epoch, since its checkpoint is lost, the next epoch becomes the best one.
+        """
+        without_better = self.epoch - self.best["epoch"] if self.best["epoch"] else 0
+        return self.epoch < epochs and not 0 < patience <= without_better
 
 
 class StoredScore(TypedDict):
@@ -188,6 +193,7 @@ class RunCheckpoints:
         }
         if config.model.init_from:  # its towers may differ from those in the file of --clip-path
             self.frozen = {}
+        self.init_hash = hash_checkpoint(config.model.init_from)
         self.has_lora = any(map(is_lora, learning))
         self.order, self.frames, self.window = data, frames, config.optim.accumulate
         self.about = checkpoint_facts(config, classes.names, classes.label_base, selected_on, shape)
@@ -217,6 +223,7 @@ class RunCheckpoints:
             },
             "train_list": self.order,
             "frames": self.frames,
+            "init_from": self.init_hash,
             "warnings": self.log.facts["warnings"],
         }
         save_checkpoint(self._content(state, progress) | resumable, self.folder / LAST, keep_previous=True)
@@ -228,6 +235,7 @@ class RunCheckpoints:
         ``steps``: number of batches in an epoch.
         """
         content, source = point.content, point.path
+        self.init_hash = content.get("init_from", self.init_hash)  # the file may be gone by now
         if content["train_list"] != self.order:
             raise UserError(
                 f"{source}: the lists or boxes are not those of its training; use them again or start a new run"

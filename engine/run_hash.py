@@ -26,9 +26,15 @@ RESULTS = ("config.json", "metrics.json", "predictions.csv", "best.pt")
 PART = 1 << 20
 
 
-def run_hash(config: Config) -> str:
-    """Return the hash of a run. It covers the content of lists, boxes, texts and weights, not the names of folders."""
-    facts = {"meaning": MEANING, "options": counted_options(config), "contents": contents_of(config)}
+def run_hash(config: Config, device: str | None = None) -> str:
+    """Return the hash of a run. It covers the content of lists, boxes, texts and weights, not the names of folders.
+
+    ``device``: the kind of device that the run was computed on, if it is not the one that ``config`` names here.
+    """
+    options = counted_options(config)
+    if device is not None:
+        options["run"]["computed_on"] = device
+    facts = {"meaning": MEANING, "options": options, "contents": contents_of(config)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -12,11 +12,13 @@ from typing import Any, NotRequired, TypedDict, get_origin
 
 from engine.methods import method_named
 from engine.options import GROUPS, Config
-from utils.config import flag_of, parse
+from utils.config import flag_of, parse, written
 from utils.errors import UserError, closest
 from utils.json_files import read_json
 
 PLACEHOLDER = "{fold}"
+PATH_GROUPS = ("data", "model", "run", "sequence")  # groups of options that name paths
+NO_PATHS = ("exper_name", "files", "average")  # of these groups: ``{fold}`` in them waits for no --fold
 SERIES_MODES = ("train", "eval", "zero-shot")
 MAX_SEEDS, HIGHEST_SEED = 1000, 2**32 - 1
 GRID_GROUPS = ("data", "model", "optim", "loss")
@@ -55,18 +57,29 @@ def fill_fold(config: Config) -> Config:
     if fold is None or fold == "all":
         return config
     groups = {}
-    for name in ("run", "data", "model"):
-        texts = {key: value for key, value in vars(getattr(config, name)).items() if isinstance(value, str)}
-        paths = {key: text.replace(PLACEHOLDER, fold) for key, text in texts.items() if PLACEHOLDER in text}
+    for name in PATH_GROUPS:
+        values = vars(getattr(config, name)).items()
+        paths = {key: _filled(value, fold) for key, value in values if _holds_placeholder(value)}
         groups[name] = dataclasses.replace(getattr(config, name), **paths)
     return dataclasses.replace(config, **groups)
 
 
+def _holds_placeholder(value: Any) -> bool:
+    """Return whether the value of an option, a text or several, is a path with ``{fold}``."""
+    texts = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(text, str) and PLACEHOLDER in text for text in texts)
+
+
+def _filled(value: str | tuple[str, ...], fold: str) -> str | tuple[str, ...]:
+    if isinstance(value, tuple):
+        return tuple(text.replace(PLACEHOLDER, fold) for text in value)
+    return value.replace(PLACEHOLDER, fold)
+
+
 def waiting_paths(config: Config) -> dict[str, str]:
     """Return the options whose ``{fold}`` is not filled in yet: {name: path}."""
-    options = vars(config.data) | vars(config.model) | vars(config.run)
-    texts = {name: text for name, text in options.items() if isinstance(text, str) and name != "exper_name"}
-    return {name: text for name, text in texts.items() if PLACEHOLDER in text}
+    options = {name: value for group in PATH_GROUPS for name, value in vars(getattr(config, group)).items()}
+    return {n: written(v) for n, v in options.items() if n not in NO_PATHS and _holds_placeholder(v)}
 
 
 def check_fold(config: Config, flags: dict[str, Any], stored_options: dict[str, Any]) -> None:

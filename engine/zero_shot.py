@@ -9,6 +9,7 @@ from dataloader.classes import Classes
 from engine.checkpoints import Opened, evaluation_config, naming_stored_files, open_checkpoint, rebuild
 from engine.evaluate import score_test_list
 from engine.lists import require_lists, run_classes
+from engine.methods import method_named
 from engine.methods.base import ClipTask
 from engine.model import load_fitting_clip
 from engine.options import Config
@@ -20,7 +21,10 @@ from utils.errors import UserError, about
 
 def zero_shot(config: Config, flags: dict[str, Any]) -> dict[str, Any]:
     """Score ``--test-annotation`` with the class texts of ``--text-type``; return the metrics."""
-    path = config.run.eval_checkpoint
+    path, method = config.run.eval_checkpoint, method_named(config.model.model)
+    if path is None and not method.reads_lists(config):
+        lists = ", or name a list: --test-annotation FILE" if "clip lists" in method.reads else ""
+        raise UserError(f"--model {method.name}: plain CLIP is scored on a list of clips; leave --model out{lists}")
     require_lists(config)
     opened = None if path is None else open_checkpoint(Path(path), flags)
     config, classes, model = plain_clip(config) if opened is None else caption_model(opened, flags)

@@ -166,10 +166,15 @@ def can_cache_features(config: Config) -> bool:
 
 
 def check_runs(runs: list[PlannedRun]) -> None:
-    """Refuse a sweep, before its first run, if a later one lacks a file or if classes differ and cannot be pooled."""
+    """Refuse a sweep, before its first run, that lacks a file or has no clips to score, or whose classes differ."""
     configs = [run.config for run in runs]
     for config in configs:
         data = config.data
+        is_scored = data.test_annotation or data.val_annotation or config.optim.select_on == "val"
+        if config.run.mode == "train" and method_named(config.model.model).reads_lists(config) and not is_scored:
+            raise UserError(
+                "--select-on last: no clips to score the runs on; name --test-annotation FILE or --val-annotation FILE"
+            )
         lists = [data.test_annotation]
         if config.run.mode == "train":
             lists += [data.train_annotation, data.val_annotation]

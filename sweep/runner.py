@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.config import make_config
 from engine.options import Config
-from engine.resume import different_options, read_flags, write_flags
+from engine.resume import different_options, read_flags, require_unchanged, write_flags
 from engine.run_hash import finished_runs, run_hash, stored_hash
 from engine.series import stored_series
 from engine.shared import shared_seconds, sharing
@@ -51,6 +51,8 @@ def run_series(config: Config, flags: Options, mode: Mode) -> dict[str, Any]:
     runs = plan_series(config, flags)
     check_runs(runs)
     folder = folder_to_resume(config)
+    for run in runs if folder is not None else ():
+        require_unchanged(folder / run.name, run.config)
     with open_sweep(config, folder) as log:
         if folder is not None:
             log.write_json("config.json", asdict(config))  # a resumed series may have more epochs or seeds

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from engine.methods.base import (
     AUGMENTATION_PARTS,
+    AVERAGE_PART,
+    CLASS_SIZE_PARTS,
+    LORA_PART,
     MIXUP_PART,
     ONE_STREAM,
     ClassifierTask,
@@ -63,7 +66,7 @@ class FrameExpr(Method):
         "training", "clip lists", "class lists", "pixels", "frames", "rate steps", "class losses", "class weights",
         "frame step",
     })  # fmt: skip
-    parts = (*AUGMENTATION_PARTS, MIXUP_PART)
+    parts = (LORA_PART, AVERAGE_PART, *CLASS_SIZE_PARTS, *AUGMENTATION_PARTS, MIXUP_PART)
     split_by_fold = True
 
     def reads_lists(self, config: Config) -> bool:
@@ -76,10 +79,10 @@ class FrameExpr(Method):
     def check(self, config: Config, flags: Mapping[str, Any]) -> None:
         """Raise a UserError for an option of the source of frames that is not used."""
         if config.run.mode in TRAINING and not self.reads_lists(config):
-            fields = options.options_by_name()
+            fields, usual = options.options_by_name(), options.defaults() | dict(self.defaults)
             for name in sorted(flags):
                 is_of_lists = fields[name].metadata["part"] in ("clip lists", "class lists")
-                if is_of_lists and name not in FOR_ANY_FRAMES and flags[name] != self.defaults.get(name):
+                if is_of_lists and name not in FOR_ANY_FRAMES and flags[name] != usual[name]:
                     raise UserError(
                         f"{flag_of(name)} {written(flags[name])} is not used by --model {self.name} on long videos; "
                         f"leave it out, or name lists of images: --train-annotation FILE"

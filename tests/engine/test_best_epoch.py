@@ -74,6 +74,16 @@ def test_patience_ends_a_training_of_clips_and_says_so(scripted, small_flags, tm
     assert f"is complete ({epochs} epochs, scored); --patience {patience} ended it" in again.ok().out
 
 
+def test_patience_begins_again_where_the_best_checkpoint_is_lost(scripted, small_flags, tmp_path):
+    run = run_ok([*small_flags, "--epochs", "4", "--patience", "1"], tmp_path / "run")
+    assert len(run.history) == 2
+    for name in ("best.pt", "metrics.json"):
+        (run.folder / name).unlink()
+    again = call("--resume", run.folder, folder=run.folder).ok()
+    assert "(epoch 1) is lost" in again.out and len(again.history) == 4
+    assert read_archive(run.folder / "best.pt")["epoch"] == 3  # the better one of those that followed
+
+
 # -- rates ----------------------------------------------------------------------------------------------------------
 
 

@@ -200,6 +200,9 @@ def test_classes_that_do_not_exist_cannot_be_left_out(mafw, drawn, tmp_path, cap
     words = [*mafw, "--test-annotation", str(tmp_path / "test.txt"), "--leave-out", "all"]
     message = error_of([*words, *folder], capsys)
     assert "contempt" in message and "test.txt" in message and not (tmp_path / "run").exists()  # before it starts
+    (tmp_path / "val.txt").write_text("".join(f"{clip} {name}\n" for clip, name in rows if name == "fear"))
+    message = error_of([*mafw, "--val-annotation", str(tmp_path / "val.txt"), "--leave-out", "fear", *folder], capsys)
+    assert "--leave-out fear: the validation clips are all of this class" in message
 
 
 # -- resuming and processes -----------------------------------------------------------------------------------------

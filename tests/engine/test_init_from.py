@@ -85,6 +85,25 @@ def test_a_run_starts_with_the_temporal_transformer_and_the_towers_of_another(so
     assert len(names) <= int(re.search(r"(\d+) tensors taken", line)[1]) <= len(second)
 
 
+def test_a_run_is_continued_only_with_the_content_that_it_started_from(best, runs, arguments, tmp_path, capsys):
+    """The file's name does not matter, and the file may be gone."""
+    file, folder = tmp_path / "a.pt", tmp_path / "run"
+    file.write_bytes(best.read_bytes())
+    words = [*arguments, *DFER, "--seed", "6", "--output-dir", str(folder)]
+    run_ok([*words, *init_from(file)], folder)
+    again = [*words, "--resume", "auto"]
+    other = runs("started", *DFER, "--seed", "6", *init_from(best)).folder / "best.pt"
+    for start, fragment in ((init_from(other), str(other)), ([], "--init-from None")):
+        assert fragment in error_of([*again, *start], capsys)
+    assert "--init-from" in error_of(["--resume", str(folder), *init_from(other)], capsys)
+    for start in (init_from(best), init_from(file)):
+        assert "is complete" in run_ok([*again, *start], folder).out
+    file.write_bytes(other.read_bytes())
+    assert "content has changed" in error_of(["--resume", str(folder)], capsys)
+    file.unlink()
+    assert "is complete" in run_ok(["--resume", str(folder)], folder).out
+
+
 def test_texts_are_those_of_the_classes_of_this_run(best, runs):
     """Another kind of text: neither the prompts' tokens nor where they end come from the file."""
     words = [*DFER, "--seed", "6", "--text-type", "class_names"]

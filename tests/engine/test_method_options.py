@@ -59,6 +59,7 @@ ACCEPTED = [
     ("dfer-clip", "--label-smoothing 0.1 --logit-adj --focal-gamma 2 --no-tune-prompts --class-token-position front"),
     ("dfer-clip", "--contrast 0.5 --saturation 0.5 --hue 0.2 --grayscale 0.2 --random-erasing 0.2"),
     ("emoclip", "--hue 0.2 --random-erasing 0.2"),
+    ("frame-expr", "--duration 1 --no-cache-features --sampling whole --num-segments 1"),
     ("frame-expr", "--hue 0.2 --grayscale 0.2 --mixup 0.2"),
     (
         "clip-caer",

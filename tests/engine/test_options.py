@@ -163,6 +163,8 @@ def test_the_number_of_the_fold_is_filled_into_every_path(fold):
         "captions": f"c{fold}.json",
     }
     assert options["init_from"] == f"outputs/{fold}/best.pt" and options["output_dir"] == f"o/{fold}"
+    several = values_of(f"--model sequence --features a/{{fold}} b{{fold}} c --fold {int(fold) % 5}")["features"]
+    assert several == (f"a/{int(fold) % 5}", f"b{int(fold) % 5}", "c")
     assert values_of(f"{EVAL} o/{{fold}}/best.pt --fold {fold}")["eval_checkpoint"] == f"o/{fold}/best.pt"
 
 

@@ -273,6 +273,15 @@ def test_the_checkpoint_holds_the_video_model_and_a_readout_that_is_evaluated(
     assert (run.folder / "agreement.png").stat().st_size > 1000
 
 
+def test_the_checkpoint_states_what_the_tensors_of_another_clip_do_not_show(captioned, scores, fast, tmp_path):
+    content = content_of(captioned)
+    content["clip_shape"] |= {"activation": "gelu", "mean": [0.4, 0.5, 0.6]}
+    torch.save(content, tmp_path / "gelu.pt")
+    flags = ["--init-from", str(tmp_path / "gelu.pt"), "--targets", str(scores), "--subject-folds", "3"]
+    stored = content_of(run_ok([*fast, *REGRESS, *flags], tmp_path / "run"))["clip_shape"]
+    assert stored["activation"] == "gelu" and list(stored["mean"]) == [0.4, 0.5, 0.6]
+
+
 @pytest.mark.parametrize("mode", ["eval", "zero-shot"])
 def test_faces_of_another_size_are_a_warning(regressed, captioned, scores, fast, tiny_flags, tmp_path, mode):
     torch.save(content_of(regressed if mode == "eval" else captioned) | {"face_width": 20.0}, tmp_path / "small.pt")

@@ -22,8 +22,8 @@ from engine.checkpoints import open_checkpoint, rebuild
 from engine.clip_predict import enlarged, mirrored
 from engine.device import to_pixels
 from engine.methods.clip_caer import PromptTask
-from engine.robustness import LEVELS, corrupt
-from tests.support.tools import error_of, run_main, run_ok
+from engine.robustness import LEVELS, corrupt, table, variants_of
+from tests.support.tools import configure, error_of, run_main, run_ok
 from utils.errors import UserError
 
 BOXES = {"face": read_face_boxes, "body": read_body_boxes}
@@ -73,6 +73,18 @@ def test_all_pixels_of_lost_frames_of_a_stream_are_black(clip, kind, strength, b
     frames = corrupted(clip, kind, strength)
     is_black = (frames == 0).all(axis=(1, 2, 3))
     assert is_black.sum() == black and np.array_equal(frames[~is_black], clip[~is_black])
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 16])
+def test_strengths_that_change_no_frame_are_left_out(clip, frames):
+    config = configure(num_segments=frames, mode="eval", eval_checkpoint="best.pt", corrupt=("all",))
+    scored, few = variants_of(config), clip[:frames]
+    for kind in LEVELS:
+        for strength in (1, 2, 3):
+            changes = not np.array_equal(corrupted(few, kind, strength), few)
+            assert ((kind, strength) in scored) == changes, (kind, strength)
+    rows = [{"strength": 0, "uar": 50.0, "interval": None}, {"strength": 3, "uar": 20.0, "interval": None}]
+    assert table({"no-face": rows}).splitlines()[1].split() == ["no-face", "50.00", "-", "-", "20.00"]
 
 
 def test_an_evaluation_scores_every_kind_at_three_strengths(trained, tmp_path, real_figures):

@@ -145,3 +145,11 @@ def test_evaluation_with_other_classes_is_refused(captioned, drawn, tmp_path, ca
     assert run.labels == truth("dfew", drawn("dfew")) and logits_of(run)[0] == ELEVEN
     message = error_of([*words, *data("daisee", drawn("daisee")), "--output-dir", str(tmp_path / "other")], capsys)
     assert "best.pt" in message and "class" in message
+
+
+@pytest.mark.parametrize("model", ["sequence", "frame-expr"])
+def test_plain_clip_is_scored_on_a_list(model, tmp_path, capsys):
+    words = ["--mode", "zero-shot", "--model", model, "--root-dir", str(tmp_path), *RANDOM_CLIP]
+    message = error_of(words, capsys)
+    assert f"--model {model}: " in message and "leave --model out" in message
+    assert ("--test-annotation" in message) == (model == "frame-expr")

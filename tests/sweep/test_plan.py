@@ -6,6 +6,7 @@ import pytest
 
 from engine.config import read_command
 from sweep.plan import plan_ablation, variants_of
+from tests.support.tools import error_of
 
 BASE = ["--mode", "ablate", "--train-annotation", "train.txt", "--test-annotation", "test.txt"]
 LONG = "mi_loss_weight=0.25 dc_loss_weight=0.25 label_smoothing=0.25 logit_adj_tau=0.25 adapter_ratio=0.25 lr=1,2"
@@ -91,6 +92,15 @@ def test_every_augmentation_is_a_part():
     assert not any("erasing" in name or "jitter" in name for name in changes("--drop-one"))
 
 
+def test_the_parts_of_single_frames():
+    words = "--ema 0.99 --class-balanced-loss --label-smoothing 0.1 --use-weighted-sampler --lora-rank 2"
+    changed = changes("--model", "frame-expr", "--drop-one", *words.split())
+    assert list(changed) == [
+        "base", "without LoRA", "without moving average of the weights", "without class-balanced loss",
+        "without weighted sampler", "without label smoothing",
+    ]  # fmt: skip
+
+
 def test_semantic_labels_are_a_part():
     semantic = changes("--drop-one", "--semantic-labels", "0.1", "--semantic-warmup", "5")
     assert semantic["without semantic labels"] == {"semantic_labels": 0.0}
@@ -134,3 +144,10 @@ def test_a_bar_begins_another_grid():
         "slerp_weight=0.0 mi_loss_weight=1.0": {"slerp_weight": 0.0, "mi_loss_weight": 1.0},
         "ema=0.9": {"ema": 0.9},
     }
+
+
+@pytest.mark.parametrize("more", [["--mode", "ablate", "--grid", "dropout=0.3"], ["--seeds", "2"]])
+def test_a_sweep_that_nothing_can_score_is_refused_before_it_trains(more, tiny_arguments, tmp_path, capsys):
+    words = [*tiny_arguments, "--test-annotation=", "--select-on", "last", *more, "--output-dir", str(tmp_path / "run")]
+    message = error_of(words, capsys)
+    assert "--select-on last" in message and "--test-annotation" in message and not (tmp_path / "run").exists()

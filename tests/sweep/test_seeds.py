@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +108,20 @@ def test_a_list_that_changed_between_seeds_gives_a_one_line_error(series, tmp_pa
         (folder / name / "metrics.json").unlink()
     assert resume(folder).metrics == series.metrics
     assert (folder / "seed-5/predictions.csv").read_text() == before
+
+
+def test_scores_of_other_lists_are_not_those_of_this_series(series, words, tmp_path):
+    """Neither of a series nor of one of its runs, and nothing is written."""
+    folder, root = shutil.copytree(series.folder, tmp_path / "run"), tmp_path / "nowhere"
+    before, listed = snapshot(folder), Path(words[words.index("--root-dir") + 1]) / "annotation/test.txt"
+    (tmp_path / "few.txt").write_text("".join(listed.read_text().splitlines(keepends=True)[1:]))
+    for resumed in (folder, folder / "seed-5"):
+        message = one_line(call("--resume", resumed, "--test-annotation", tmp_path / "few.txt"))
+        assert str(resumed) in message and "lists" in message and "--output-dir" in message
+    auto = [*words, "--output-dir", folder / "seed-5", "--resume", "auto", "--seed", "5"]
+    assert "is complete" in call(*auto).ok().out
+    assert "lists" in one_line(call(*auto, "--root-dir", root))
+    assert snapshot(folder) == before
 
 
 def test_nested_scores_are_averaged_number_by_number(tmp_path):
