@@ -18,7 +18,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -28,7 +28,7 @@ import torch
 from torch.utils.data import Dataset
 
 from dataloader.annotation import Clip, read_annotation
-from dataloader.audit.options import SetOptions, training_advice
+from dataloader.audit.options import SetOptions, check_fold, each_fold, ignored_text, read_classes, training_advice
 from dataloader.boxes import check_boxes, every_frame, read_body_boxes, read_face_boxes
 from dataloader.classes import Classes
 from dataloader.clips import FrameFiles, Squares, Views, boxes_of
@@ -50,7 +50,7 @@ from dataloader.packed import (
 )
 from dataloader.transforms import PLAIN
 from utils.command import run_command, writing_to
-from utils.config import flag_of, option, parse, resolve
+from utils.config import flag_of, option, read_with_recipes
 from utils.errors import UserError
 from utils.files import acquire_lock, write_text
 from utils.json_files import parse_json
@@ -68,7 +68,7 @@ SAMPLES = 8  # clips of which one frame is encoded to estimate the size of JPEGs
 class PackOptions(SetOptions):
     out: str | None = option(None, "folder to write: new, empty, or an unfinished pack", metavar="DIR")
     format: Literal["jpeg", "raw"] = option("jpeg", "jpeg is a tenth of the size; raw keeps every bit and reads faster")
-    quality: int = option(95, "quality of the JPEGs", minimum=1, maximum=100)
+    quality: int = option(95, "quality of the JPEGs", needs={"format": ("jpeg",)}, minimum=1, maximum=100)
     crop_body: bool | None = option(None, "cut the context to the body box (default: if there are body boxes)")
     missing_face: Literal["nearest", "frame"] = option("nearest", "box of a frame without a face, as for main.py")
     image_size: int = option(224, "side of the crops in pixels, as for main.py", minimum=16, maximum=1024)
@@ -95,9 +95,14 @@ def pack(options: PackOptions) -> None:
     started = time.time()
     if options.out is None:
         raise UserError("--out DIR is missing: where to write the pack")
-    folder, classes = Path(options.out), options.load_classes()
-    clips, lists = read_clips(options, classes)
-    views = read_views(options, clips, classes)
+    check_fold(options)
+    folds = each_fold(options)
+    for name, path in options.fold_paths.items():
+        if len(folds) > 1 and not name.endswith("_annotation"):
+            raise UserError(f"{flag_of(name)} {path}: all folds share one pack and its boxes; name one with --fold N")
+    folder, classes = Path(str(folds[0].out)), read_classes(folds)
+    clips, lists = read_clips(folds, classes)
+    views = read_views(folds[0], clips, classes)
     header = {
         "settings": options.settings,
         "lists": lists,
@@ -107,8 +112,8 @@ def pack(options: PackOptions) -> None:
     by_key = {clip.key: clip for clip in clips}
     if (folder / INDEX).exists():
         require_finished(folder, header, by_key)
-        print(f"{options.out} already holds this pack: nothing to do")
-        print(*next_commands(options), sep="\n")
+        print(f"{folder} already holds this pack: nothing to do")
+        print(*next_commands(options, folder), sep="\n")
         return
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / JOURNAL).exists():
@@ -132,39 +137,38 @@ def pack(options: PackOptions) -> None:
     (folder / LOCK).unlink(missing_ok=True)
     total, seconds = megabytes(sum(writer.sizes.values())), time.time() - started
     print(f"packed {plural(len(clips), 'clip')}, {total}, in {seconds:.0f} s")
-    print(*next_commands(options), sep="\n")
+    print(*next_commands(options, folder), sep="\n")
 
 
-def next_commands(options: PackOptions) -> list[str]:
+def next_commands(options: PackOptions, folder: Path) -> list[str]:
     """Return lines with the commands that train from the pack, or with the flag that reads it.
 
     A training needs a training and a test list, and a recipe for the size of the crops.
     """
-    words = []
-    for field in fields(SetOptions):
-        value = getattr(options, field.name)
-        words += [] if value is None else [flag_of(field.name), value]
+    words = options.words
     for name in ("missing_face", "decode", "on_bad_frame"):
         words += [flag_of(name), getattr(options, name)]
     if options.crop_body is not None:
         words.append("--crop-body" if options.crop_body else "--no-crop-body")
     has_lists = {"train", "test"} <= set(options.lists)
-    commands = training_advice(shlex.join([*words, "--pack", options.out]), options.image_size) if has_lists else []
-    return commands or [f"to read the pack, add to the flags of main.py: --pack {shlex.quote(options.out)}"]
+    commands = training_advice(shlex.join([*words, "--pack", str(folder)]), options.image_size) if has_lists else []
+    return commands or [f"to read the pack, add to the flags of main.py: --pack {shlex.quote(str(folder))}"]
 
 
-def read_clips(options: PackOptions, classes: Classes) -> tuple[list[Clip], dict[str, str]]:
-    """Return every clip of the lists once, and a hash of each list."""
-    if not options.lists:
+def read_clips(folds: list[PackOptions], classes: Classes) -> tuple[list[Clip], dict[str, str]]:
+    """Return every clip of the lists of all folds once, and a hash of each list."""
+    if not folds[0].lists:
         raise UserError("no list of clips: name --train-annotation, --val-annotation or --test-annotation")
     clips: dict[str, Clip] = {}
     hashes = {}
-    for split, file in options.lists.items():
-        split_clips = read_annotation(file, options.root_dir, classes.of_split(split), say=print)
-        hashes[f"{split}_annotation"] = digest([[clip.key, clip.label] for clip in split_clips])
-        for clip in split_clips:
-            if clips.setdefault(clip.key, clip).label != clip.label:
-                raise UserError(f"{file}: {clip.key} has another label than in the list before; correct one")
+    for options in folds:
+        suffix = f" of fold {options.fold}" if len(folds) > 1 else ""
+        for split, file in options.lists.items():
+            split_clips = read_annotation(file, options.root_dir, classes.of_split(split), say=print)
+            hashes[f"{split}_annotation{suffix}"] = digest([[clip.key, clip.label] for clip in split_clips])
+            for clip in split_clips:
+                if clips.setdefault(clip.key, clip).label != clip.label:
+                    raise UserError(f"{file}: {clip.key} has another label than in the list before; correct one")
     return list(clips.values()), hashes
 
 
@@ -414,8 +418,9 @@ def _sound_lines(journal: Path) -> list[tuple[dict[str, Any], int]]:
 def main(arguments: list[str] | None = None) -> int:
     def run() -> int:
         description = (__doc__ or "").partition("\n")[0]
-        groups = {"pack": PackOptions}
-        options = resolve(groups, parse(groups, sys.argv[1:] if arguments is None else arguments, description))["pack"]
+        options, ignored = read_with_recipes(PackOptions, sys.argv[1:] if arguments is None else arguments, description)
+        if ignored:
+            print(ignored_text("dataloader.pack", ignored))
         with writing_to("--out", options.out):
             pack(options)
         return 0

@@ -1,6 +1,6 @@
 """The CSV file of ``--targets``: numbers of clips that ``--task regression`` predicts.
 
-The first line is ``clip,subject,<name>,...``, and then there is a line for each clip.
+The first line is ``clip,subject,<name>,...``, and then there is a line for each clip. Clips are named as in lists.
 """
 
 import csv
@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.annotation import Clip
+from dataloader.annotation import Clip, on_disk
+from dataloader.classes import Classes
 from dataloader.frame_labels import number_in
-from dataloader.frames import list_frames
-from dataloader.paths import clip_key, find_clip_folder, resolve_path
+from dataloader.paths import clip_key, resolve_path
 from utils.errors import UserError, quote, shorten
 from utils.json_files import read_text
 
 Row = tuple[int, list[str]]  # the number of a line, and its cells
+NO_CLASSES = Classes(names=(), label_base=0, texts={}, source="")  # clips are folders or videos below the root
 HEADER = "a first line `clip,subject,` and the names of the numbers"
 
 
@@ -86,13 +87,8 @@ def _names(header: list[str], path: Path) -> tuple[str, ...]:
 def _clip(name: str, subject: str, root: str | None, where: str) -> Clip:
     if not subject:
         raise UserError(f"{where}: the clip {shorten(name)} has no subject")
-    folder = find_clip_folder(name, root)
-    if folder is None:
-        raise UserError(f"{where}: no folder {shorten(str(Path(root or '.') / name))}; check the file and --root-dir")
-    frames = list_frames(folder)
-    if not frames:
-        raise UserError(f"{where}: {folder} holds no image; remove the line or restore the frames")
-    return Clip(name, folder, frames, None, 0, clip_key(name, root), subject)
+    clip = Clip(name, Path(root or ".") / name, (), None, 0, clip_key(name, root), subject, where=where)
+    return on_disk(clip, root, NO_CLASSES)
 
 
 def _number(cell: str, name: str, where: str) -> float:

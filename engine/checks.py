@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from engine.methods import method_named
-from engine.options import FILES, OFF, ON, TRAINING, Config, defaults, group_of, options_by_name, value_of
+from engine.options import FILES, TRAINING, Config, defaults, group_of, options_by_name, value_of
 from engine.series import check_ablation, check_seeds, check_series
-from utils.config import flag_of, written
+from utils.config import ON, flag_of, unmet_need, written
 from utils.errors import UserError
 
 FILES_NEEDED = {  # mode → fewest and most words without a flag, what they are, an example
@@ -204,21 +205,17 @@ def idle_options(config: Config, flags: Mapping[str, Any]) -> list[str]:
     The default is allowed as a value, and so is an empty list.
     """
     usual = defaults() | dict(method_named(config.model.model).defaults)
-    return [name for name in flags if flags[name] not in (usual[name], ()) and unmet_need(config, name) is not None]
+    return [name for name in flags if flags[name] not in (usual[name], ()) and needed_option(config, name) is not None]
 
 
-def unmet_need(config: Config, name: str) -> str | None:
+def needed_option(config: Config, name: str) -> str | None:
     """Return the option whose value makes another one meaningless."""
-    for needed, values in options_by_name()[name].metadata["needs"].items():
-        value = value_of(config, needed)
-        if value in OFF if values is ON else value not in values:
-            return needed
-    return None
+    return unmet_need(options_by_name()[name], partial(value_of, config))
 
 
 def idle_message(config: Config, name: str) -> str:
     """Return why training does not read an option of ``idle_options``."""
-    needed = unmet_need(config, name)
+    needed = needed_option(config, name)
     values = options_by_name()[name].metadata["needs"][needed]
     flag, other = flag_of(name), flag_of(needed)
     return (

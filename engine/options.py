@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from engine.registry import method_names
 from utils import config
+from utils.config import ON
 
 MODES = {
     "train": "train a model and score its best epoch",
@@ -68,10 +69,7 @@ FACTS = {  # with the value that they have where a field does not name them
     "common": False,
     "in_hash": True,
     "hash_group": None,
-    "needs": {},
 }
-OFF = (False, 0, None, "none", "off")  # values that switch an option off
-ON = None  # in ``needs``: every other value
 
 
 def option(default: Any, help: str, **settings: Any) -> Any:

@@ -18,6 +18,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from utils.json_files import read_text
 
 Groups = dict[str, type]  # group name → dataclass
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+OFF = (False, 0, None, "none", "off")  # values that switch an option off
+ON = None  # in ``needs``: every other value
 
 
 def option(
@@ -41,15 +44,18 @@ def option(
     metavar: str | None = None,
     positional: bool = False,
     words: dict[str, Any] | None = None,
+    needs: dict[str, Sequence[Any] | None] | None = None,
     facts: dict[str, Any] | None = None,
 ) -> Any:
     """Return a dataclass field that is also a flag, or words without a flag (``positional``).
 
     ``choices``: the allowed texts, or a function that returns them; a Literal type does the same. ``words``: {text:
-    value} that a number may also be. ``facts``: other facts about the option, stored in the field's metadata.
+    value} that a number may also be. ``needs``: {option or property: values}, the option is read only if that one has
+    such a value; ``ON``: any but off. ``facts``: other facts about the option, stored in the field's metadata.
     """
     form = {"help": help, "aliases": aliases, "minimum": minimum, "maximum": maximum, "above": above}
     form |= {"choices": choices, "metavar": metavar, "positional": positional, "words": words or {}}
+    form["needs"] = needs or {}
     return dataclasses.field(default=default, metadata=form | (facts or {}))
 
 
@@ -105,6 +111,62 @@ def parse_known(groups: Groups, arguments: Sequence[str], description: str) -> t
         elif flag is not None and hasattr(namespace, flag.dest):
             delattr(namespace, flag.dest)
     return {n: tuple(value) if isinstance(value, list) else value for n, value in vars(namespace).items()}, unknown
+
+
+def read_with_recipes(group: type, arguments: Sequence[str], description: str) -> tuple[Any, list[str]]:
+    """Return an instance of ``group`` for a command that reads recipes of main.py, and the flags in them that it lacks.
+
+    Such flags are left out with their values; typed by hand, they are errors. So are options without an effect.
+    """
+    groups, words, ignored = {"command": group}, [], set()
+    flags = build_parser(groups, description)._option_string_actions
+    for argument in arguments:
+        is_read = True
+        for word in expand_recipes([argument]):
+            if word.startswith("--"):
+                is_read = not argument.startswith("@") or word.partition("=")[0] in flags
+            if is_read:
+                words.append(word)
+            elif word.startswith("--"):
+                ignored.add(word.partition("=")[0])
+    values = parse(groups, words, description)
+    options = resolve(groups, values)["command"]
+    require_needs(options, values)
+    return options, sorted(ignored)
+
+
+def unmet_need(field: dataclasses.Field, value_of: Callable[[str], Any]) -> str | None:
+    """Return the option whose value makes another one meaningless."""
+    for needed, values in field.metadata["needs"].items():
+        value = value_of(needed)
+        if value in OFF if values is ON else value not in values:
+            return needed
+    return None
+
+
+def require_needs(options: Any, values: dict[str, Any]) -> None:
+    """Raise a UserError for an option in ``values`` that is not read because of another; its default is allowed."""
+    for field in dataclasses.fields(options):
+        needed = unmet_need(field, partial(getattr, options))
+        value = values.get(field.name, field.default)
+        if needed is not None and value != field.default:
+            flag = flag_of(field.name)
+            if value is False:
+                flag = f"--no-{flag[2:]}"
+            elif value is not True:
+                flag += f" {written(value)}"
+            remedy = f" or set {flag_of(needed)}" if field.metadata["needs"][needed] is ON else ""
+            raise UserError(f"{flag} is not used {_condition(options, needed)}; leave it out{remedy}")
+
+
+def _condition(options: Any, name: str) -> str:
+    """Return the value of an option, or of a property, which is a text, as words."""
+    value = getattr(options, name)
+    if name not in {field.name for field in dataclasses.fields(options)}:
+        return f"with {value}"
+    if value in OFF:
+        return f"without {flag_of(name)}"
+    return f"with {flag_of(name)}" if value is True else f"with {flag_of(name)} {written(value)}"
 
 
 def expand_recipes(arguments: Sequence[str]) -> list[str]:

@@ -1,6 +1,8 @@
 """Show the relevance maps of one clip: as numbers, over its frames, as a sheet and as a video."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ CELL_INCHES, STILL_INCHES, DPI = 1.5, 2.8, 150
 PANEL, GAP, HEAD, CAPTION, COURSE = 288, 8, 56, 24, 72  # of the video, in pixels
 BACK, INK, PALE = (255, 255, 255), (30, 30, 30), (150, 150, 150)
 STREAM_COLOURS = {"face": (31, 119, 180), "context": (214, 96, 20)}
-Panels = dict[str, list[tuple[np.ndarray, np.ndarray]]]  # stream → crop and map of each frame, (H, W, 3) uint8
+Panels = dict[str, tuple[np.ndarray, np.ndarray]]  # stream → crop and map of one frame, (H, W, 3) uint8
 
 
 @dataclass(frozen=True)
@@ -187,40 +189,52 @@ def paint(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.clip((40 + 0.75 * grey) * (1 - opacity) + colours * opacity, 0, 255).astype(np.uint8)
 
 
-def panels_of(explanation: Explanation, views: Views, indexes: list[int]) -> Panels:
-    """Return crop and map of every frame in ``indexes``, all of one size.
+def panels_of(explanation: Explanation, views: Views, indexes: list[int]) -> Iterator[Panels]:
+    """Yield crops and maps of the frames ``indexes`` (sorted), one frame after another; all of one size.
 
     Maps are scaled so that only 0.5 % of the stream's pixels in the whole clip exceed 1. So one frame does not hide the
     others. Maps of frames that the model did not see are interpolated between their neighbours.
     """
-    sources = square_sources(explanation.clip, views, indexes)
-    frames = [read_frame(explanation.clip, index) for index in indexes]
-    panels = {}
+    sources, scaled = square_sources(explanation.clip, views, indexes), {}
     for stream, maps in explanation.maps.items():
         middle = sources[stream][len(indexes) // 2].area
         aspect = min(max((middle[2] - middle[0]) / (middle[3] - middle[1]), 0.4), 2.5)
         shape = PANEL, 2 * round(PANEL * aspect / 2)
         spreads = np.stack([spread(values, sources[stream][0], views.size, shape) for values in maps])
         highest = float(np.quantile(spreads, SCALE_QUANTILE)) or 1.0
-        values = interpolate(np.clip(spreads / highest, 0, 1), explanation.indexes, indexes)
-        crops = [
-            np.full((*shape, 3), 128, np.uint8)
-            if frame is None
-            else cv2.resize(np.ascontiguousarray(cut(frame, source.area)), shape[::-1], interpolation=cv2.INTER_CUBIC)
-            for frame, source in zip(frames, sources[stream], strict=True)
-        ]
-        panels[stream] = [(crop, paint(crop, map)) for crop, map in zip(crops, values, strict=True)]
-    return panels
+        scaled[stream] = np.clip(spreads / highest, 0, 1)
+    for number, frame in enumerate(read_frames(explanation.clip, indexes)):
+        panels = {}
+        for stream, maps in scaled.items():
+            height, width = maps.shape[1:]
+            crop = np.full((height, width, 3), 128, np.uint8)
+            if frame is not None:
+                pixels = np.ascontiguousarray(cut(frame, sources[stream][number].area))
+                crop = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC)
+            panels[stream] = crop, paint(crop, interpolate(maps, explanation.indexes, indexes[number : number + 1])[0])
+        yield panels
 
 
-def read_frame(clip: Clip, index: int) -> np.ndarray | None:
-    """Return a frame, or None if it cannot be read, which has already been reported."""
+def read_frames(clip: Clip, indexes: list[int]) -> Iterator[np.ndarray | None]:
+    """Yield the frames ``indexes`` (sorted); None for one that cannot be read, which has already been reported.
+
+    A video is decoded once.
+    """
     if clip.is_video:
-        return next((frame for _, frame in open_clip(clip.folder).read([index], clip.span)), None)
-    try:
-        return decode_frame(clip.frame_path(index))[0].copy()
-    except BadFrame:
-        return None
+        frames = open_clip(clip.folder).read(indexes, clip.span)
+        number, frame = next(frames, (None, None))
+        for index in indexes:
+            if number != index:
+                yield None
+                continue
+            yield frame
+            number, frame = next(frames, (None, None))
+        return
+    for index in indexes:
+        try:
+            yield decode_frame(clip.frame_path(index))[0].copy()
+        except BadFrame:
+            yield None
 
 
 def interpolate(maps: np.ndarray, indexes: list[int], targets: list[int]) -> np.ndarray:
@@ -239,12 +253,12 @@ def draw_clip(explanation: Explanation, views: Views) -> Figure:
     For a clip of one frame, each stream's picture is beside its map.
     """
     indexes = peak_frames(explanation)
-    panels, is_still = panels_of(explanation, views, indexes), len(indexes) == 1
+    frames, is_still = list(panels_of(explanation, views, indexes)), len(indexes) == 1
     rows: list[tuple[str, list[np.ndarray]]] = []  # label and pictures
-    for stream, pairs in panels.items():
-        pictures, maps = ([pair[part] for pair in pairs] for part in (0, 1))
+    for stream in explanation.maps:
+        pictures, maps = ([panels[stream][part] for panels in frames] for part in (0, 1))
         if is_still:
-            rows.append((explanation.stream_label(stream) if len(panels) > 1 else "", pictures + maps))
+            rows.append((explanation.stream_label(stream) if len(explanation.maps) > 1 else "", pictures + maps))
         else:
             rows += [(stream, pictures), (explanation.stream_label(stream), maps)]
     cell, columns = (STILL_INCHES, 2) if is_still else (CELL_INCHES, len(indexes))
@@ -305,28 +319,28 @@ def draw_course(axes: Axes, explanation: Explanation, indexes: list[int]) -> Non
 
 def write_clip_video(explanation: Explanation, views: Views, path: Path) -> None:
     """Write all frames of the clip with their maps beside them, and a line that moves over the plot of time."""
-    panels = panels_of(explanation, views, list(range(len(explanation.clip.frames))))
-    background, course = draw_background(explanation, panels)
+    frames = panels_of(explanation, views, list(range(len(explanation.clip.frames))))
+    first = next(frames)
+    background, course = draw_background(explanation, {stream: crop.shape[1] for stream, (crop, _) in first.items()})
     height, width = background.shape[:2]
     with (
         atomic_write(path) as temporary,
         VideoWriter(temporary, FPS, (width, height), crf=20, preset="fast", ticks=FPS, faststart=True) as writer,
     ):
-        for number, now in enumerate(course):
+        for number, (now, panels) in enumerate(zip(course, chain([first], frames), strict=True)):
             picture, x = background.copy(), GAP
-            for panel in (panel for pairs in panels.values() for panel in pairs[number]):
+            for panel in chain.from_iterable(panels.values()):
                 picture[HEAD : HEAD + PANEL, x : x + panel.shape[1]] = panel
                 x += panel.shape[1] + GAP
             cv2.line(picture, (now, HEAD + PANEL + CAPTION), (now, height - GAP), INK, 1)
             writer.add(number / FPS, picture)
 
 
-def draw_background(explanation: Explanation, panels: Panels) -> tuple[np.ndarray, list[int]]:
+def draw_background(explanation: Explanation, widths: dict[str, int]) -> tuple[np.ndarray, list[int]]:
     """Return the background of all frames of the video (title, captions and the plot over time), and x positions.
 
-    The second value is the horizontal position of each frame in the plot.
+    ``widths``: of the panels of each stream. The second value is the horizontal position of each frame in the plot.
     """
-    widths = {stream: pairs[0][0].shape[1] for stream, pairs in panels.items()}
     width = max(sum(2 * (panel + GAP) for panel in widths.values()) + GAP, 640)
     height = HEAD + PANEL + CAPTION + COURSE + GAP
     width, height = width + width % 2, height + height % 2

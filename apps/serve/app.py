@@ -30,6 +30,7 @@ CHUNK = 1 << 20  # bytes of an upload that are read at once
 ASK_EVERY = 0.05  # seconds between two checks of a job whose sender waits for the result
 IDLE_SECONDS = 60  # without a byte before a connection is closed; also the limit for requests except uploads
 SLOWEST = 100_000  # least bytes per second of an upload, on average after the first minute
+STOPPED = "The analysis was stopped."
 ENDING = (  # signals that would end the process, and can be caught
     "SIGINT SIGTERM SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGALRM SIGVTALRM SIGPROF SIGIO SIGPWR SIGXCPU SIGABRT SIGBREAK"
 ).split()
@@ -234,6 +235,8 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
         try:
             save_upload(job, length)
             jobs.submit(job)
+            if is_sender_gone():
+                raise Refusal(503, STOPPED)
         except BaseException:
             jobs.remove(job)
             raise
@@ -245,9 +248,8 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
         job = receive(has_overlay=False)
         try:
             while not job.has_ended:
-                reader = request.environ.get("emotion.reader")
-                if job.is_cancelled or (reader is not None and reader.is_gone):
-                    raise Refusal(503, "The analysis was stopped.")  # the sender has left, or the server stops
+                if job.is_cancelled or is_sender_gone():  # cancelled: the server stops
+                    raise Refusal(503, STOPPED)
                 job.last_request = time.monotonic()
                 time.sleep(ASK_EVERY)
             if job.state == FAILED:
@@ -275,6 +277,12 @@ def add_videos(app: Flask, jobs: Jobs, megabytes: float) -> None:
     def remove(id: str) -> tuple[str, int]:
         jobs.remove(jobs.find(id))
         return "", 204
+
+
+def is_sender_gone() -> bool:
+    """Return whether the sender of the request has closed the connection, so that nobody can get the answer."""
+    reader = request.environ.get("emotion.reader")
+    return reader is not None and reader.is_gone
 
 
 def check_sender(host: str) -> None:

@@ -97,8 +97,13 @@ class Jobs:
         """Return a new job, or refuse if there is no room for one more video."""
         with self.lock:
             busy = sum(job.state in (UPLOADING, WAITING, WORKING) for job in self.jobs.values())
-            if busy >= AT_ONCE or len(self.jobs) >= 2 * AT_ONCE or self.closing.is_set():
-                raise Refusal(503, "Another video is being analysed. Try again in a minute.")
+            if self.closing.is_set():
+                raise Refusal(503, "The server is stopping.")
+            if busy >= AT_ONCE:
+                raise Refusal(503, f"{AT_ONCE} other videos are being sent or analysed. Try again in a minute.")
+            if len(self.jobs) >= 2 * AT_ONCE:
+                wait = f"{self.forget_after:.0f} seconds"
+                raise Refusal(503, f"Answers of other videos were not fetched yet; after {wait} they are removed.")
             job = Job(secrets.token_urlsafe(24), self.root / secrets.token_hex(8), has_overlay=has_overlay)
             job.folder.mkdir(mode=0o700)
             self.jobs[job.id] = job

@@ -16,7 +16,7 @@ from dataloader.audit.audit import Audit, audit
 from dataloader.audit.checks import Counts, Finding, PublishedCount
 from dataloader.audit.contents import Contents, Coverage, size_text
 from dataloader.audit.folds import require_new, write_folds
-from dataloader.audit.options import AuditOptions, each_fold, read_options
+from dataloader.audit.options import AuditOptions, each_fold, ignored_text, read_options
 from utils.command import run_command, writing_to
 from utils.errors import UserError, one_line
 from utils.files import write_json
@@ -32,8 +32,7 @@ def run(options: AuditOptions, ignored: list[str]) -> int:
     if options.out:
         require_new(Path(options.out))
     if ignored:
-        text = f"flags of the recipe that an audit does not read: {' '.join(ignored)}"
-        print(fill(text, WIDTH, break_on_hyphens=False) + "\n")
+        print(fill(ignored_text("an audit", ignored), WIDTH, break_on_hyphens=False) + "\n")
     report: dict[str, Any] = {"dataset": options.dataset, "root_dir": options.root_dir}
     folds, contents, num_problems = {}, Contents(), 0
     for fold_options in each_fold(options):

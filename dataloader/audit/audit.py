@@ -1,12 +1,11 @@
 """Audit one set of lists: read them completely in spite of faults, count and check them."""
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataloader.annotation import Clip, label_sets, lines_of, name_clip, on_disk, require_same, set_note
+from dataloader.annotation import Clip, lines_of, name_clip, on_disk, require_same, set_note
 from dataloader.audit import checks
 from dataloader.audit.checks import KINDS, Counts, Finding, PublishedCount
 from dataloader.audit.contents import (
@@ -19,8 +18,8 @@ from dataloader.audit.contents import (
     same_content,
     size_text,
 )
-from dataloader.audit.options import AuditOptions
-from dataloader.classes import Classes, with_compounds
+from dataloader.audit.options import AuditOptions, read_classes
+from dataloader.classes import Classes
 from dataloader.layouts import BadLabel, Line
 from dataloader.paths import resolve_path
 from utils.errors import UserError
@@ -94,7 +93,7 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
     for flag, file in files.items():
         if not (path := resolve_path(file, options.root_dir)).exists():
             raise UserError(f"{flag} {path}: no such file or directory; check it and --root-dir")
-    classes = _read_classes(options)
+    classes = read_classes([options])
     lists = [read_list(split, file, options.root_dir, classes) for split, file in options.lists.items()]
     splits = {audited.split: audited.clips for audited in lists}
     clips = [clip for split_clips in splits.values() for clip in split_clips]
@@ -124,18 +123,6 @@ def audit(options: AuditOptions, contents: Contents) -> Audit:
             sizes[split] = Counter(size for clip in part for size in contents[clip].sizes.elements())
     findings.sort(key=lambda finding: list(KINDS).index(finding.severity))
     return Audit(classes, lists, counts, coverages, sizes, findings, published, note)
-
-
-def _read_classes(options: AuditOptions) -> Classes:
-    """Return the classes of the set, with every combination that occurs in lists of compound classes."""
-    classes = options.load_classes()
-    if options.label_type == "single":
-        return classes
-    combinations: set[frozenset[int]] = set()
-    for file in options.lists.values():
-        with suppress(UserError):  # reported where the list itself is read
-            combinations |= label_sets(file, options.root_dir, classes, lambda fault: None)
-    return with_compounds(classes, combinations)
 
 
 def read_list(split: str, file: str, root: str | None, classes: Classes) -> AuditedList:

@@ -1,15 +1,19 @@
-"""The flags of ``python -m dataloader.audit``. Those of main.py have the same names, so recipes can be used."""
+"""The flags of ``python -m dataloader.audit``, and those that name a set, which other commands share.
+
+Those of main.py have the same names, so recipes can be used.
+"""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from dataloader.classes import Classes, load_classes
+from dataloader.annotation import label_sets
+from dataloader.classes import Classes, load_classes, with_compounds
 from dataloader.paths import FOLD, count_folds
 from utils.command import python_name
-from utils.config import expand_recipes, flag_of, option, parse, parse_known, resolve
+from utils.config import ON, flag_of, option, read_with_recipes
 from utils.errors import UserError
 
 
@@ -27,9 +31,8 @@ class SetOptions:
     test_annotation: str | None = option(None, "list of test clips", metavar="FILE")
     bounding_box_face: str | None = option(None, "JSON with one face box per frame", metavar="FILE")
     bounding_box_body: str | None = option(None, "JSON with one body box per clip", metavar="FILE")
-
-    def load_classes(self) -> Classes:
-        return load_classes(self.dataset, self.class_texts, self.clip_column, self.label_column)
+    label_type: Literal["single", "compound"] = option("single", "kind of labels, as for main.py")
+    fold: str | None = option(None, "number that replaces {fold} in paths, or all", metavar="N|all")
 
     @property
     def lists(self) -> dict[str, str]:
@@ -43,7 +46,20 @@ class SetOptions:
         files = {"face": self.bounding_box_face, "body": self.bounding_box_body}
         return {kind: file for kind, file in files.items() if file}
 
+    @property
+    def fold_paths(self) -> dict[str, str]:
+        """{option: path} of every path that holds ``{fold}``, except the name of an audit's report."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "json"}
+        return {name: path for name, path in values.items() if isinstance(path, str) and FOLD in path}
 
+    @property
+    def words(self) -> list[str]:
+        """The flags of main.py that name the set."""
+        values = {field: getattr(self, field.name) for field in fields(SetOptions)}
+        return [word for field, v in values.items() if v != field.default for word in (flag_of(field.name), v)]
+
+
+AnySet = TypeVar("AnySet", bound=SetOptions)
 RECIPE = "recipes/advanced.args"
 SMALL_CLIP = "weights/mini_clip.safetensors"  # part of the project
 SMALL_CLIP_FLAGS = f"--clip-path {SMALL_CLIP} --image-size 112 --normalize clip --lr-image-encoder 0 --cache-features"
@@ -70,22 +86,28 @@ def training_advice(flags: str, image_size: int | None = None) -> list[str]:
 
 @dataclass(frozen=True)
 class AuditOptions(SetOptions):
-    label_type: Literal["single", "compound"] = option("single", "kind of labels, as for main.py")
-    fold: str | None = option(
-        None, "number that replaces {fold} in paths; all: one report for each fold", metavar="N|all"
-    )
     quick: bool = option(False, "read only the first bytes of frames: no hashes, no sizes, no decoding")
     strict: bool = option(False, "exit status 1 if there is an error or a warning")
     json: str | None = option(None, "also write the whole report to this file", metavar="FILE")
     make_folds: int | None = option(
         None, "number of folds to make from the clips of train and val, with whole persons", minimum=1, maximum=999
     )
-    out: str | None = option(None, "folder for --make-folds, new or empty", metavar="DIR")
-    pool: bool = option(False, "also divide the test clips")
+    out: str | None = option(None, "folder for --make-folds, new or empty", needs={"make_folds": ON}, metavar="DIR")
+    pool: bool = option(False, "also divide the test clips", needs={"make_folds": ON})
     val_fraction: float = option(
-        0.2, "share of each fold's training clips that becomes its validation list; 0: none", minimum=0, maximum=0.9
+        0.2,
+        "share of each fold's training clips that becomes its validation list; 0: none",
+        needs={"make_folds": ON},
+        minimum=0,
+        maximum=0.9,
     )
-    seed: int = option(42, "random seed for the choice among equally good folds", minimum=0, maximum=2**32 - 1)
+    seed: int = option(
+        42,
+        "random seed for the choice among equally good folds",
+        needs={"make_folds": ON},
+        minimum=0,
+        maximum=2**32 - 1,
+    )
     workers: int | None = option(
         None,
         "threads that read and decode frames; auto (default): 4, or fewer cores",
@@ -95,46 +117,26 @@ class AuditOptions(SetOptions):
         metavar="N|auto",
     )
 
-    @property
-    def fold_paths(self) -> dict[str, str]:
-        """{option: path} of every path that holds ``{fold}``, except the name of the report."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "json"}
-        return {name: path for name, path in values.items() if isinstance(path, str) and FOLD in path}
-
 
 def read_options(arguments: Sequence[str], description: str) -> tuple[AuditOptions, list[str]]:
-    """Return the options, and the flags of recipes that an audit does not read; typed by hand, these are errors."""
-    groups, values, ignored = {"audit": AuditOptions}, {}, []
-    for is_recipe, group in groupby(arguments, lambda argument: argument.startswith("@")):
-        if is_recipe:
-            options, unknown = parse_known(groups, expand_recipes(list(group)), description)
-            ignored += [flag.split("=")[0] for flag in unknown if flag.startswith("--")]
-        else:
-            options = parse(groups, list(group), description)
-        values |= options
-    for name, value in values.items():
-        if value == "":
-            raise UserError(f"{flag_of(name)} is empty; is it a shell variable that is not set?")
-    options = resolve(groups, values)["audit"]
+    """Return the options, and the flags of recipes that an audit does not read."""
+    options, ignored = read_with_recipes(AuditOptions, arguments, description)
+    for field in fields(options):
+        if getattr(options, field.name) == "":
+            raise UserError(f"{flag_of(field.name)} is empty; is it a shell variable that is not set?")
     _check(options)
-    return options, sorted(set(ignored))
+    return options, ignored
+
+
+def ignored_text(reader: str, ignored: list[str]) -> str:
+    return f"flags of the recipe that {reader} does not read: {' '.join(ignored)}"
 
 
 def _check(options: AuditOptions) -> None:
     if not options.lists:
         raise UserError("no list of clips: name --train-annotation, --val-annotation or --test-annotation")
-    fold_paths = options.fold_paths
-    if fold_paths and options.fold is None:
-        name, path = next(iter(fold_paths.items()))
-        raise UserError(f"{flag_of(name)} {path}: select a fold with --fold N, or --fold all")
-    if options.fold is not None and not fold_paths:
-        raise UserError(f"--fold {options.fold}: no path of this command holds {{fold}}, so it would change nothing")
-    if options.fold not in (None, "all") and not (options.fold.isdecimal() and len(options.fold) <= 3):
-        raise UserError(f"--fold {options.fold}: expected a number, or all")
+    check_fold(options)
     if options.make_folds is None:
-        if options.out is not None or options.pool:
-            flag = f"--out {options.out}" if options.out is not None else "--pool"
-            raise UserError(f"{flag} belongs to --make-folds K, which is not given")
         return
     if options.out is None:
         raise UserError(f"--make-folds {options.make_folds} needs --out DIR: where to write them")
@@ -146,13 +148,24 @@ def _check(options: AuditOptions) -> None:
         raise UserError("--fold all --make-folds: name the fold whose clips should be divided again")
 
 
-def each_fold(options: AuditOptions) -> list[AuditOptions]:
+def check_fold(options: SetOptions) -> None:
+    fold_paths = options.fold_paths
+    if fold_paths and options.fold is None:
+        name, path = next(iter(fold_paths.items()))
+        raise UserError(f"{flag_of(name)} {path}: select a fold with --fold N, or --fold all")
+    if options.fold is not None and not fold_paths:
+        raise UserError(f"--fold {options.fold}: no path of this command holds {{fold}}, so it would change nothing")
+    if options.fold not in (None, "all") and not (options.fold.isdecimal() and len(options.fold) <= 3):
+        raise UserError(f"--fold {options.fold}: expected a number, or all")
+
+
+def each_fold(options: AnySet) -> list[AnySet]:
     """Return the options with ``{fold}`` filled in, for one fold or for every fold."""
     if options.fold is None:
         return [options]
     paths, folds = options.fold_paths, [options.fold]
     if options.fold == "all":
-        stated = options.load_classes().folds
+        stated = load_classes(options.dataset, options.class_texts).folds
         folds = [str(fold) for fold in range(1, count_folds(paths.values(), options.root_dir, stated) + 1)]
         if not folds:
             raise UserError(f"--fold all: no fold exists: {next(iter(paths.values()))}")
@@ -160,3 +173,16 @@ def each_fold(options: AuditOptions) -> list[AuditOptions]:
         replace(options, fold=fold, **{name: path.replace(FOLD, fold) for name, path in paths.items()})
         for fold in folds
     ]
+
+
+def read_classes(folds: Sequence[SetOptions]) -> Classes:
+    """Return the classes of the set, with every combination that occurs in lists of compound classes."""
+    options = folds[0]
+    classes = load_classes(options.dataset, options.class_texts, options.clip_column, options.label_column)
+    if options.label_type == "single":
+        return classes
+    combinations: set[frozenset[int]] = set()
+    for file in {file for fold in folds for file in fold.lists.values()}:
+        with suppress(UserError):  # reported where the list itself is read
+            combinations |= label_sets(file, options.root_dir, classes, lambda fault: None)
+    return with_compounds(classes, combinations)

@@ -17,25 +17,22 @@ import cv2
 
 from dataloader.annotation import Clip, read_annotation
 from dataloader.audit.__main__ import main as audit
-from dataloader.audit.options import training_advice
-from dataloader.classes import load_classes
+from dataloader.audit.options import each_fold, ignored_text, read_classes, training_advice
 from dataloader.detect import BETTER_FACES, CASCADES, ENOUGH, Detector, open_detector, resolve_face_model
 from dataloader.prepare import lists, store
 from dataloader.prepare.cut import cut_all
 from dataloader.prepare.lists import SetClasses
-from dataloader.prepare.options import PrepareOptions, read_options
+from dataloader.prepare.options import PIXELS, SET, PrepareOptions, read_options
 from dataloader.prepare.sources import (
     Source,
     clip_sources,
     find_videos,
-    is_pixel_list,
     name_sources,
     read_contents,
     read_pixels,
 )
 from dataloader.prepare.store import VideoRecord
 from utils.command import python_name, run_command, writing_to
-from utils.config import flag_of
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, write_text
 from utils.text import plural, some
@@ -44,9 +41,9 @@ from utils.text import plural, some
 def prepare(options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
     """Write the set of the named videos; return 1 if some of them could not be read."""
     out = Path(options.out)
-    if is_pixel_list(options.videos):
+    if options.task == PIXELS:
         return write_pixels(out, options)
-    if options.set_lists:
+    if options.task == SET:
         return write_set_boxes(out, options, make_detector)
     videos, other_files = find_videos(options.videos)
     videos = read_contents(videos, options.labels)
@@ -87,10 +84,10 @@ def write_set(
 
 def write_set_boxes(out: Path, options: PrepareOptions, make_detector: Callable[..., Detector]) -> int:
     """Write the boxes of the videos that the lists of an existing set name; return 1 if some could not be read."""
-    root = options.videos[0]
-    classes = load_classes(options.dataset, options.class_texts, options.clip_column, options.label_column)
+    root, folds = options.videos[0], each_fold(options.set)
+    classes = read_classes(folds)
     clips: dict[str, Clip] = {}
-    for split, file in options.set_lists.items():
+    for split, file in dict.fromkeys(item for fold in folds for item in fold.lists.items()):
         for clip in read_annotation(file, root, classes.of_split(split), say=say):
             clips.setdefault(clip.key, clip)
     in_videos = [clip for clip in clips.values() if clip.is_video]
@@ -118,14 +115,8 @@ def write_set_boxes(out: Path, options: PrepareOptions, make_detector: Callable[
     frames = sum(len(clip.frames) for clip in in_videos)
     boxes, faces = sum(len(record.faces) for record in records), sum(bool(record.faces) for record in records)
     say(f"{plural(len(records), 'clip')}, a face in {faces} of them; a face box for {boxes} of {frames} frames")
-    words = ["--root-dir", root, "--dataset", options.dataset]
-    for name in ("class_texts", "clip_column", "label_column"):
-        value = getattr(options, name)
-        words += [flag_of(name), value] if value else []
-    for split, file in options.set_lists.items():
-        words += [f"--{split}-annotation", file]
-    for kind in ("face", "body"):
-        words += [f"--bounding-box-{kind}", str((out / f"annotation/{kind}.json").absolute())]
+    boxes = {f"bounding_box_{kind}": str((out / f"annotation/{kind}.json").absolute()) for kind in ("face", "body")}
+    words = replace(options.set, **boxes).words
     for line in training_advice(shlex.join(words)):
         say(line)
     return 1 if any(video.error for video in videos) else 0
@@ -228,7 +219,9 @@ def advice(
 def main(arguments: list[str] | None = None, make_detector: Callable[..., Detector] = open_detector) -> int:
     def run() -> int:
         description = (__doc__ or "").partition("\n")[0]
-        options = read_options(sys.argv[1:] if arguments is None else arguments, description)
+        options, ignored = read_options(sys.argv[1:] if arguments is None else arguments, description)
+        if ignored:
+            say(ignored_text("dataloader.prepare", ignored))
         with writing_to("--out", options.out):
             return prepare(options, make_detector)
 

@@ -207,11 +207,6 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise UserError(f"{file}, line {reader.line_num}: not a CSV ({error})") from None
 
 
-def is_pixel_list(arguments: Sequence[str]) -> bool:
-    """Return whether the user named a CSV of pixels, as FER2013 is published, instead of videos."""
-    return any(word.lower().endswith(".csv") and os.path.isfile(word) for word in arguments)
-
-
 def read_pixels(file: Path) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield label, usage (``Training`` if the file has no such column) and the grey square (S, S) of every row."""
     with about(file), open_regular(file) as content:

@@ -1,7 +1,11 @@
 """Fixtures shared by the tests of apps/."""
 
+import threading
+from types import SimpleNamespace
+
 import pytest
 
+from apps.serve.jobs import Jobs
 from tests.support import affect
 from tests.support.serving import serving
 from tests.support.tools import RANDOM_CLIP, run_main
@@ -27,3 +31,17 @@ def served(tmp_path):
     """A running server of --mode serve."""
     with serving(tmp_path) as served:
         yield served
+
+
+@pytest.fixture
+def checking(monkeypatch):
+    """The check of a file that has arrived: ``begun`` is set when it begins, and it waits for ``go_on``."""
+    events, submit = SimpleNamespace(begun=threading.Event(), go_on=threading.Event()), Jobs.submit
+
+    def submit_later(jobs, job):
+        events.begun.set()
+        assert events.go_on.wait(300)
+        submit(jobs, job)
+
+    monkeypatch.setattr(Jobs, "submit", submit_later)
+    return events

@@ -11,9 +11,12 @@ import torch
 from PIL import Image
 
 from apps.attention.pictures import SquareSource, context_source, interpolate, padding_share, paint, spread
+from apps.drawing import VideoWriter
 from dataloader.crops import crop_context, letterbox
+from dataloader.video import FileVideo
 from tests.support import published as files
 from tests.support.containers import write_container
+from tests.support.filming import film, picture
 from tests.support.pictures import draw_blank
 from tests.support.published import Recipe, write_class_texts
 from tests.support.tiny import NAMES, as_arguments
@@ -137,6 +140,33 @@ def test_unreadable_frames_are_reported_and_shown_grey(best, tiny_flags, tmp_pat
         first, *_, last = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     panel = np.s_[100:300, 20:200]
     assert abs(first[panel].astype(int) - 128).max() < 8 and last[panel].std() > 8
+
+
+def test_a_video_is_read_once_while_its_video_is_written(best, tmp_path, monkeypatch, no_sheets):
+    """One pass for the model and one for the video, which holds no frame that comes later than the one it writes."""
+    film(tmp_path / "a.mp4", [picture(4 * n) for n in range(30)])  # 20 in a second
+    (tmp_path / "list.txt").write_text("a.mp4#t=0.5,1.5 0 2\n", encoding="utf-8")
+    passes, ahead, read, add = [], [], FileVideo.read, VideoWriter.add
+
+    def count_read(video, *place):
+        passes.append(0)
+        for frame in read(video, *place):
+            passes[-1] += 1
+            yield frame
+
+    def count_added(writer, seconds, pixels):
+        ahead.append(passes[-1] - len(ahead))
+        add(writer, seconds, pixels)
+
+    monkeypatch.setattr(FileVideo, "read", count_read)
+    monkeypatch.setattr(VideoWriter, "add", count_added)
+    (tmp_path / "face.json").write_text('{"a.mp4#t=0.5,1.5": {"00001.jpg": [20, 30, 60, 70]}}', encoding="utf-8")
+    (tmp_path / "body.json").write_text('{"a.mp4#t=0.5,1.5": [10, 10, 150, 110]}', encoding="utf-8")
+    words = ["--root-dir", str(tmp_path), "--test-annotation", "list.txt"]
+    words += ["--bounding-box-face", "face.json", "--bounding-box-body", "body.json"]
+    explain(best, tmp_path / "run", *words)
+    assert passes == [4, 20]  # the model sees 4 frames
+    assert len(ahead) == 20 and max(ahead) <= 2
 
 
 @pytest.mark.parametrize(

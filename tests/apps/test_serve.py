@@ -99,7 +99,7 @@ def test_one_video_is_analysed_one_waits_and_a_third_is_refused(gated, video):
     second = gated.send(video)
     assert gated.ask("GET", f"/api/videos/{second}")[1]["state"] == "waiting"
     status, answer = gated.ask("POST", "/api/videos", video)
-    assert status == 503 and "Another video is being analysed" in answer["error"]
+    assert (status, answer["error"]) == (503, "2 other videos are being sent or analysed. Try again in a minute.")
     gated.model.open.set()
     assert gated.wait(first)["state"] == gated.wait(second)["state"] == "done"
 
@@ -126,6 +126,27 @@ def test_a_sender_that_disconnects_leaves_no_files(served, video):
         wait_until(served.files)
     served.wait_until_empty()
     assert served.wait(served.send(video))["state"] == "done"  # its place is free again
+
+
+def test_a_sender_that_disconnects_while_its_file_is_checked_leaves_no_files(served, video, checking):
+    with post(served, f"Content-Length: {len(video)}", video):
+        assert checking.begun.wait(300)
+    checking.go_on.set()
+    wait_until(lambda: not served.files(), 30)  # long before an answer that nobody fetches would be removed
+
+
+def test_answers_that_were_not_fetched_are_the_reason_of_a_refusal(served, video):
+    jobs = []
+    for _ in range(4):
+        jobs.append(served.send(video))
+        assert served.wait(jobs[-1])["state"] == "done"
+    status, answer = served.ask("POST", "/api/videos", video)
+    message = "Answers of other videos were not fetched yet; after 60 seconds they are removed."
+    assert (status, answer["error"]) == (503, message)
+    for job in jobs:
+        assert served.ask("DELETE", f"/api/videos/{job}")[0] == 204
+    served.wait_until_empty()
+    assert served.wait(served.send(video))["state"] == "done"
 
 
 def refusal(served, content):

@@ -7,7 +7,7 @@ import pytest
 
 from apps.predict.runners import NUMBERS, ModelInfo
 from tests.support.browser import open_browser, press_until
-from tests.support.serving import DarkOrBright, serving, write_video
+from tests.support.serving import DarkOrBright, serving, wait_until, write_video
 
 PARTS = [(4, 10), (3, (0, 0, 250)), (5, 245)]  # dark, nobody, bright
 
@@ -147,6 +147,19 @@ def test_a_file_that_is_not_a_video_is_refused_and_another_can_be_tried(page, se
     assert page.is_visible("#drop") and not served.files()
     analyse(page, video)
     assert page.inner_text("#error") == ""
+
+
+def test_stop_while_the_file_is_checked_removes_the_video(page, served, video, checking):
+    page.set_input_files("#file", str(video))
+    page.get_by_text("Checking the file").first.wait_for()
+    assert checking.begun.wait(300) and served.files()
+    page.click("#stop")
+    page.get_by_text("Stopping").first.wait_for()
+    checking.go_on.set()
+    until(page, "document.getElementById('announcement').textContent === 'Stopped; the video was removed.'")
+    wait_until(lambda: not served.files(), 30)  # long before it would be removed as abandoned
+    assert page.is_visible("#drop")
+    analyse(page, video)
 
 
 def test_the_keyboard_is_enough(page, video):

@@ -19,6 +19,8 @@ from dataloader.boxes import read_body_boxes, read_face_boxes
 from dataloader.classes import load_classes
 from dataloader.clips import ClipDataset, Views
 from dataloader.packed import Pack, open_pack
+from tests.support.drawn import READERS
+from tests.support.drawn import flags as drawn_flags
 from tests.support.forked import Forked
 from tests.support.tiny import as_arguments, write_set
 from tests.support.tools import ROOT, error_of, main_arguments, run_main
@@ -137,6 +139,30 @@ def test_the_printed_command_trains_from_the_pack(flags, tmp_path, capsys, monke
     quick = "--epochs 1 --milestones --num-segments 2 --select-on last --batch-size 4 --workers 0 --device cpu".split()
     run = run_main([*main_arguments(commands[0]), *quick], tmp_path / "run").ok()
     assert f"crops from the pack {tmp_path / 'my pack'}" in run.out
+
+
+@pytest.mark.parametrize("reader", ["dfew", "mafw_compound", "caer_s"])
+def test_a_recipe_of_a_published_set_is_packed_for_all_its_folds(reader, drawn, tmp_path, capsys):
+    dataset = READERS[reader][0]
+    recipe = [f"@{ROOT}/recipes/data/{reader}.args", "--root-dir", str(drawn(dataset))]
+    sizes = ["--out", str(tmp_path / "pack"), "--image-size", "64", "--workers", "0"]
+    assert pack.main([*recipe, *sizes]) == 0
+    out = capsys.readouterr().out
+    assert ("does not read: --num-segments\n" in out) == (reader == "caer_s")
+    run = ["--mode", "zero-shot", *drawn_flags(reader, drawn(dataset)), "--pack", str(tmp_path / "pack")]
+    result = run_main(run, tmp_path / "run").ok()
+    assert "crops from the pack" in result.out and len(result.predictions) > 5
+    if reader == "dfew":
+        folder = str(tmp_path / "{fold}")
+        message = refusal([*recipe, *sizes, "--out", folder], capsys)
+        assert f"--out {folder}: all folds share one pack and its boxes; name one with --fold N" in message
+        assert pack.main([*recipe, *sizes, "--out", folder, "--fold", "2"]) == 0
+        assert len(Pack(str(tmp_path / "2")).clips) == len(Pack(str(tmp_path / "pack")).clips) == 40
+
+
+def test_the_quality_of_raw_crops_is_refused(flags, tmp_path, capsys):
+    message = refusal([*command(flags, tmp_path / "pack", "raw"), "--quality", "80"], capsys)
+    assert message == "error: --quality 80 is not used with --format raw; leave it out\n"
 
 
 def test_the_size_of_the_crops_decides_which_clip_is_proposed(tmp_path, monkeypatch):

@@ -264,6 +264,71 @@ def test_the_boxes_of_a_published_set_of_videos(tmp_path, capsys, monkeypatch):
     assert "face boxes: 14 of 14 clips" in result.out and len(result.predictions) == 2
 
 
+@pytest.mark.parametrize(("fold", "clips"), [([], 3), (["--fold", "2"], 2)])
+def test_boxes_of_a_set_with_folds(tmp_path, capsys, fold, clips):
+    """The recipe names --fold all: the clips of all five folds. Only the first fold has all clips."""
+    for number in range(3):
+        film(tmp_path / f"DFEW_Frame_Face/0000{number}.mp4", moving_face(20))
+    for number, (train, test) in enumerate([("0,1\n1,2\n", "2,3\n"), *[("2,3\n", "0,1\n")] * 4], 1):
+        for split, rows in (("train", train), ("test", test)):
+            path = tmp_path / f"annotation/DFEW_set_{number}_{split}.txt"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"video_name,label\n{rows}")
+    words = ["--boxes-only", "--out", tmp_path / "out", f"@{ROOT}/recipes/data/dfew.args", *fold]
+    status, printed, _ = run(tmp_path, *words, capsys=capsys)
+    assert status == 0 and f"{clips} clips, a face in {clips} of them" in printed
+    assert "DFEW_set_{fold}_train.txt' --test-annotation" in printed
+    assert f"--fold {fold[1] if fold else 'all'}\n" in printed
+    assert "--fold 3x" in refusal(tmp_path, *words, "--fold", "3x", capsys=capsys)
+    assert "select a fold with --fold N" in refusal(tmp_path, *words, "--fold=", capsys=capsys)
+
+
+def test_a_recipe_with_face_boxes_names_the_lists_of_a_set_that_gets_new_ones(tmp_path, capsys):
+    film(tmp_path / "CAER/train/Anger/0001.mp4", moving_face(20))
+    (tmp_path / "annotation").mkdir()
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"annotation/{split}.txt").write_text("CAER/train/Anger/0001.mp4 0 0\n")
+    words = ["--boxes-only", "--out", tmp_path / "out", f"@{ROOT}/recipes/data/caer.args"]
+    status, printed, _ = run(tmp_path, *words, capsys=capsys)
+    assert status == 0 and "1 clip, a face in 1 of them" in printed
+    assert printed.startswith("flags of the recipe that dataloader.prepare does not read: --bounding-box-face\n")
+
+
+LISTS = ["--boxes-only", "--train-annotation", "l.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--boxes-only", "--quality", "80"], "--quality 80 is not used with --boxes-only;"),
+        ([*LISTS, "--quality", "80"], "--quality 80 is not used with --boxes-only;"),
+        ([*LISTS, "--min-face", "0"], "--min-face 0.0 is not used with --boxes-only and the lists of a set;"),
+        ([*LISTS, "--seconds", "2"], "--seconds 2.0 is not used with --boxes-only and the lists of a set;"),
+        ([*LISTS, "--test-share", "0.1"], "--test-share 0.1 is not used with --boxes-only and the lists of a set;"),
+        ([*LISTS, "--own-classes"], "--own-classes is not used with --boxes-only and the lists of a set;"),
+        ([*LISTS, "--persons", "2"], "--persons 2 is not used with --boxes-only and the lists of a set;"),
+        ([*LISTS, "--labels", "l.csv"], "--labels l.csv is not used with --boxes-only and the lists of a set;"),
+        (["--clip-column", "x"], "--clip-column x is not used without --boxes-only;"),
+        (
+            ["--boxes-only", "--clip-column", "x"],
+            "--clip-column x is not used with --boxes-only without the lists of a",
+        ),
+    ],
+)
+def test_flags_without_an_effect_are_refused(videos, tmp_path, words, message, capsys):
+    assert f"error: {message}" in refusal(videos, "--out", tmp_path / "out", *words, capsys=capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words", ["--labels l.csv", "--persons 4", "--class-texts c.json", "--boxes-only", "--no-audit"]
+)
+def test_flags_without_an_effect_on_a_csv_of_pixels_are_refused(tmp_path, words, capsys):
+    (tmp_path / "p.csv").write_text("emotion,pixels,Usage\n0,1 2 3 4,Training\n")
+    message = refusal(tmp_path / "p.csv", "--out", tmp_path / "out", *words.split(), capsys=capsys)
+    assert f"error: {words} is not used with a CSV of pixels; leave it out" in message
+
+
 def test_boxes_of_any_csv_by_the_names_of_its_columns(tmp_path, capsys):
     film(tmp_path / "set/a.mp4", moving_face(20))
     (tmp_path / "set/train.csv").write_text("who,file,mood\nx,a.mp4,Fatigue\n")
@@ -303,7 +368,7 @@ def test_what_boxes_only_cannot_do_is_one_line(videos, prepared, tmp_path, capsy
     assert "folder of frames; --boxes-only needs videos" in refusal(
         tmp_path / "frames", "--boxes-only", "--out", tmp_path / "a", capsys=capsys
     )
-    assert "--train-annotation belongs to --boxes-only" in refusal(
+    assert "--train-annotation l.txt is not used without --boxes-only" in refusal(
         videos, "--train-annotation", "l.txt", "--out", tmp_path / "b", capsys=capsys
     )
     lists = ["--train-annotation", "annotation/train.txt", "--class-texts", prepared / "annotation/classes.json"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dataloader.targets import read_targets
+from tests.support.filming import film, picture
 from tests.support.reading import make_frames
 from utils.errors import UserError
 
@@ -58,6 +59,17 @@ def test_numbers_subjects_and_clips_are_read(root, content):
 def test_clips_are_found_as_in_lists(root):
     text = GOOD.replace("a/1", f"{root}/a/1").replace("a/2", "a/2.mp4").replace("b/1", ".\\b\\1")
     assert [clip.folder.resolve() for clip in read(root, text).clips] == [root / "a/1", root / "a/2", root / "b/1"]
+
+
+def test_videos_and_parts_of_them_are_clips(root):
+    film(root / "v/c.mp4", [picture(0)] * 30)  # 20 pictures in a second
+    clips = read(root, 'clip,subject,n\nv/c.mp4,anna,1\n"v/c.mp4#t=0.5,1",bert,2\n').clips
+    assert [(clip.folder, len(clip.frames), clip.span) for clip in clips] == [
+        (root / "v/c.mp4", 30, None),
+        (root / "v/c.mp4", 10, (0.5, 1.0)),
+    ]
+    assert "`video#t=FROM,TO` in seconds" in refused(root, "clip,subject,n\nv/c.mp4#t=5,bert,2\n")
+    assert "ends at 1.5 s, the clip at 9 s" in refused(root, 'clip,subject,n\n"v/c.mp4#t=0.5,9",bert,2\n')
 
 
 def test_a_subject_in_quotes_may_hold_a_comma_and_a_name_any_letters(root):

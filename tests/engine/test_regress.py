@@ -1,9 +1,11 @@
 """Regression: folds of subjects, the readout and its losses against closed forms, and the command line."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from analysis.metrics import agreement
 from benchmarks.kill import contents, differing
 from engine.config import make_config
 from engine.regress import cross_validate, fit_readout, predict_numbers, regression_loss, subject_folds
+from tests.support.filming import film, picture
 from tests.support.resuming import crash, crash_run, on_call
 from tests.support.tools import ROOT, call, error_of, one_line, run_ok
 from utils.errors import UserError
@@ -296,6 +299,44 @@ def test_a_caption_model_is_evaluated_as_it_was_scored(captioned, tiny_flags, fa
     flags = [word for name in names for word in (name, tiny_flags[name])]
     run = run_ok([*fast, *EVAL, best_of(captioned), *flags], tmp_path / "run")
     assert (run.folder / "predictions.csv").read_text() == (captioned.folder / "predictions.csv").read_text()
+
+
+def test_parts_of_videos_equal_folders_of_their_frames(captioned, tmp_path):
+    """Also after a stop: boxes, features and numbers are the same to the last digit."""
+    rows, faces = {"parts": [], "frames": []}, {}
+    for number in range(4):
+        film(tmp_path / f"{number}.mp4", [picture(10 + 5 * number + frame, top=10 * number) for frame in range(16)])
+        with av.open(str(tmp_path / f"{number}.mp4")) as video:
+            images = [frame.to_image() for frame in video.decode(video=0)]
+        for half, (part, pictures) in enumerate({"0,0.4": images[:8], "0.4,0.8": images[8:]}.items()):
+            folder, clip = f"frames/{number}-{half}", f"{number}.mp4#t={part}"
+            (tmp_path / folder).mkdir(parents=True)
+            for index, image in enumerate(pictures, 1):
+                image.save(tmp_path / folder / f"{index:05d}.jpg", "png")
+            faces |= dict.fromkeys((folder, clip), {"00001.jpg": [10, 10 * number, 60, 60 + 10 * number]})
+            rows["parts"].append(f'"{clip}",P{number},{number + half}')
+            rows["frames"].append(f"{folder},P{number},{number + half}")
+    (tmp_path / "face.json").write_text(json.dumps(faces))
+    flags = ["--workers", "0", "--device", "cpu", "--root-dir", str(tmp_path), "--bounding-box-face", "face.json"]
+    flags += [*REGRESS, "--init-from", best_of(captioned), "--subject-folds", "2"]
+
+    def stop_before_scores(patch):
+        on_call(patch, engine.regress, "write_regression", before=lambda _: crash())
+
+    for kind, lines in rows.items():
+        (tmp_path / f"{kind}.csv").write_text("\n".join(["clip,subject,score", *lines]) + "\n")
+        words = [*flags, "--targets", f"{kind}.csv", "--output-dir", str(tmp_path / kind)]
+        if kind == "parts":
+            crash_run(
+                lambda patch: on_call(patch, engine.regress, "write_regression", before=lambda _: crash()), *words
+            )
+            words = ["--resume", str(tmp_path / kind)]
+        assert "face boxes: 8 of 8 clips" in call(*words).ok().out
+    tables = []
+    for kind in rows:
+        with open(tmp_path / kind / "predictions.csv", newline="") as file:
+            tables.append([row[1:] for row in csv.reader(file)])
+    assert tables[0] == tables[1] and len(tables[0]) == 9
 
 
 # -- stopped --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from utils.config import describe, from_json, option, parse, resolve
+from utils.config import ON, describe, from_json, option, parse, read_with_recipes, resolve
 from utils.errors import UserError
 
 
@@ -170,3 +170,45 @@ class TestRecipes:
 
     def test_a_mistake_inside_a_recipe_is_still_refused(self, tmp_path):
         assert "did you mean --depth" in error(self.write(tmp_path, "--depht 7\n"))
+
+
+# -- commands that read the recipes of main.py -----------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Paint:
+    pots: tuple[str, ...] = option((), "words", metavar="POT", positional=True)
+    kind: Literal["oil", "water"] = option("oil", "a choice")
+    layers: int | None = option(None, "a whole number")
+    drying: float = option(2.0, "a number", needs={"kind": ("oil",)})
+    is_even: bool = option(True, "a claim", needs={"layers": ON})
+    brush: str | None = option(None, "a text", needs={"size": ("large",)})
+
+    @property
+    def size(self) -> str:
+        return "large" if len(self.pots) > 1 else "one pot"
+
+
+def test_flags_of_a_recipe_that_a_command_lacks_are_left_out_with_their_values(tmp_path):
+    (tmp_path / "a.args").write_text("--epochs 3 4\n--kind water\n--gain=5\n--amp\n--layers 2\n")
+    words = ["red", f"@{tmp_path}/a.args", "--kind="]
+    assert read_with_recipes(Paint, words, "") == (Paint(("red",), layers=2), ["--amp", "--epochs", "--gain"])
+    with pytest.raises(UserError, match="unknown flag --epochs"):
+        read_with_recipes(Paint, ["red", "--epochs", "3"], "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("red --kind water --drying 1", "--drying 1.0 is not used with --kind water; leave it out"),
+        ("red --no-is-even", "--no-is-even is not used without --layers; leave it out or set --layers"),
+        ("red --brush x", "--brush x is not used with one pot; leave it out"),
+    ],
+)
+def test_an_option_without_an_effect_is_refused_unless_it_has_its_default(words, message):
+    with pytest.raises(UserError) as caught:
+        read_with_recipes(Paint, words.split(), "")
+    assert str(caught.value) == message
+    usual = "--drying 2 --is-even --kind water"
+    assert read_with_recipes(Paint, usual.split(), "")[0].kind == "water"
+    assert read_with_recipes(Paint, "red blue --brush x".split(), "")[0].brush == "x"

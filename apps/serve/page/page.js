@@ -32,7 +32,7 @@ async function analyse(file) {
   if (current) return;
   clearAnswer();
   show("work");
-  current = { file, request: null, job: null, stopped: false };
+  current = { file, request: null, job: null, received: false, stopped: false };
   const task = current;
   try {
     check(file);
@@ -40,8 +40,10 @@ async function analyse(file) {
     await finish(task);
     await showAnswer(task);
   } catch (error) {
-    if (task.stopped) say("Stopped; the video was removed.");
-    else complain(error instanceof Problem ? error.message : "The server does not answer. Is it still running?");
+    if (task.stopped) {
+      await forget(task);
+      say("Stopped; the video was removed.");
+    } else complain(error instanceof Problem ? error.message : "The server does not answer. Is it still running?");
     show("send");
   } finally {
     forget(task);
@@ -63,7 +65,10 @@ function send(task) {
     request.open("POST", "api/videos");
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => progress("Sending", event.loaded / event.total, "");
-    request.upload.onload = () => progress("Checking the file", null, "");
+    request.upload.onload = () => {
+      task.received = true;
+      progress("Checking the file", null, "");
+    };
     request.onload = () => {
       const answer = parse(request.responseText);
       if (request.status === 201) resolve(answer.job);
@@ -156,16 +161,18 @@ function cell(key, value) {
 }
 
 /** The server removes what it has of it; also when this page is left. */
-function forget(task) {
-  if (!task.job) return;
-  fetch(`api/videos/${task.job}`, { method: "DELETE", keepalive: true }).catch(() => {});
+async function forget(task) {
+  const job = task.job;
   task.job = null;
+  if (job) await fetch(`api/videos/${job}`, { method: "DELETE", keepalive: true }).catch(() => {});
 }
 
+/** The server drops a video that it has not received completely. Later, its answer has the number to remove it by. */
 function stop() {
   if (!current) return;
   current.stopped = true;
-  current.request?.abort();
+  if (!current.received) current.request?.abort();
+  else progress("Stopping", null, "");
 }
 
 function clearAnswer() {
