@@ -181,13 +181,14 @@ def draw(case: Case, root: Path) -> None:
 
 def make_set(case: Case, root: Path, kind: str) -> int:
     """Write frames or only boxes of the clips; return the exit status."""
-    words = ["--out", str(root / kind), "--seconds", f"{case.frames / FPS:g}", "--height", "4320", "--no-audit"]
+    words = ["--out", str(root / kind), "--height", "4320"]
     if kind == "frames":
         words += ["--fps", str(FPS)]
     if kind == "parts" and case.is_whole:
         words += ["--boxes-only", "--train-annotation", "list.txt"]
     else:
         words += ["--labels", str(root / "labels.csv"), "--test-share", "0"]
+        words += ["--seconds", f"{case.frames / FPS:g}", "--no-audit"]
         words += ["--boxes-only"] if kind == "parts" else []
     return prepare([str(root / "videos"), *words], find_nothing_new)
 
