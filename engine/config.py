@@ -77,6 +77,14 @@ def make_config(
     return config
 
 
+def note_on_dry_run(config: Config) -> str | None:
+    """Return a sentence on stored options that the command reads, but ``--dry-run`` does not; None without any."""
+    run = config.run
+    is_single_run = run.resume not in (None, "auto") and stored_series(run.resume) is None
+    source = run.resume if is_single_run else run.eval_checkpoint
+    return None if source is None else f"Not read yet: the options stored in {source}, which replace these defaults."
+
+
 def _with_dependent_defaults(config: Config, flags: Mapping[str, Any]) -> Config:
     """Fill in the defaults that depend on other options."""
     run, data, optim = config.run, config.data, config.optim

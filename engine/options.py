@@ -438,7 +438,7 @@ class OptimOptions:
         50, "Passes over the training clips.", modes=(*TRAINING, "pretrain-clip"), free=True, common=True, minimum=1
     )
     batch_size: int = option(8, "Clips per step.", modes=(*LISTS, "cache", "pretrain-clip"), common=True, minimum=1)
-    accumulate: int = pixel_option(1, "Steps whose gradients are summed into one update.", minimum=1)
+    accumulate: int = pixel_option(1, "Steps whose gradients are averaged into one update.", minimum=1)
     optimizer: Literal["SGD", "AdamW"] = option("SGD", "Update rule.")
     lr: float = option(
         3e-4, "Learning rate of new layers without a rate of their own; for sequence: of all layers.",

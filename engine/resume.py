@@ -129,6 +129,8 @@ def newest_readable(path: Path) -> tuple[ResumePoint, list[str]]:
             return point, [f"{fault}; continuing from the checkpoint before it" for fault in faults]
         except UserError as error:
             faults.append(str(error))
+    if last.name != LAST:  # a file that the user names has none before it
+        raise UserError(faults[0])
     raise UserError(f"{faults[0]}; and there is no undamaged checkpoint before it")
 
 
