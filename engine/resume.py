@@ -262,7 +262,7 @@ def require_unchanged(folder: Path, config: Config) -> None:
         return
     epochs = stored_config({"config": read_json(folder / "config.json", dict[str, Any])}).optim.epochs
     config = replace(config, optim=replace(config.optim, epochs=epochs))
-    if before not in [run_hash(config, device) for device in ("cpu", "cuda", "mps")]:
+    if all(run_hash(config, device) != before for device in ("cpu", "cuda", "mps")):
         raise UserError(
             f"{folder}: was trained on lists, boxes or weights that are others now, or have changed since; name the "
             f"same ones, or remove it to train it again, or name another --output-dir"
