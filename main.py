@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-from engine.config import read_command
+from engine.config import note_on_dry_run, read_command
 from engine.series import is_series
 from utils.command import run_command
 from utils.config import describe
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     def run() -> int:
         flags, config = read_command(sys.argv[1:] if arguments is None else arguments)
         if config.run.dry_run:
-            print(describe(vars(config)))
+            print("\n".join(filter(None, (describe(vars(config)), note_on_dry_run(config)))))
             return 0
         return run_mode(flags, config)
 

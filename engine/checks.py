@@ -192,11 +192,15 @@ def check_training(config: Config, flags: Mapping[str, Any]) -> None:
             f"--task {model.task} is not used by --model {method.name}, whose tasks are {', '.join(method.tasks)}"
         )
     check_method(model.model, flags, model.task)
-    if idle := idle_options(config, flags):
-        raise UserError(idle_message(config, idle[0]))
     check_targets(config)
     if config.loss.mixup > 0 and config.optim.batch_size == 1:
         raise UserError(f"--mixup {config.loss.mixup:g}: mixes two clips of a batch; pass --batch-size 2 or more")
+
+
+def check_needs(config: Config, flags: Mapping[str, Any]) -> None:
+    """Raise a UserError if training does not read one of ``flags`` because of the value of another option."""
+    if idle := idle_options(config, flags):
+        raise UserError(idle_message(config, idle[0]))
 
 
 def idle_options(config: Config, flags: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from engine.checks import check_command, check_config, reads_videos
+from engine.checks import check_command, check_config, check_needs, reads_videos
 from engine.methods import method_named
 from engine.options import FILES, GROUPS, MODES, TRAINING, Config
 from engine.series import check_fold, fill_fold, stored_series
@@ -31,6 +31,8 @@ def read_command(arguments: Sequence[str]) -> tuple[dict[str, Any], Config]:
         flags.setdefault("exper_name", "-".join(dict.fromkeys(recipes)))
     config = make_config(flags, stored_series(flags.get("resume")))
     check_command(config, flags)
+    if config.run.mode in TRAINING and config.run.resume in (None, "auto"):  # else the run's own options count
+        check_needs(config, parse(GROUPS, [word for word in arguments if not word.startswith("@")], DESCRIPTION))
     return flags, config
 
 
@@ -73,6 +75,14 @@ def make_config(
     config = fill_fold(_with_dependent_defaults(config, flags))
     check_config(config, flags, for_videos or reads_videos(config))
     return config
+
+
+def note_on_dry_run(config: Config) -> str | None:
+    """Return a sentence on stored options that the command reads, but ``--dry-run`` does not; None without any."""
+    run = config.run
+    is_single_run = run.resume not in (None, "auto") and stored_series(run.resume) is None
+    source = run.resume if is_single_run else run.eval_checkpoint
+    return None if source is None else f"Not read yet: the options stored in {source}, which replace these defaults."
 
 
 def _with_dependent_defaults(config: Config, flags: Mapping[str, Any]) -> Config:

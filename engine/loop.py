@@ -21,7 +21,7 @@ from engine.run_checkpoints import Progress, ResumePoint, RunCheckpoints, load_w
 from engine.session import Session
 from utils.checkpoint import load_checkpoint
 from utils.command import python_name
-from utils.errors import Interrupted, about
+from utils.errors import Interrupted, UserError, about
 from utils.lazy import Lazy
 
 resume = Lazy("engine.resume")  # a new run reads no checkpoint
@@ -86,6 +86,9 @@ class Loop:
             try:
                 while self.progress.goes_on(self.config.optim.epochs, self.config.optim.patience):
                     self.run_epoch(self.progress.epoch)
+                if not self.progress.best["epoch"]:
+                    file = self.log.folder / "best.pt"
+                    raise UserError(f"{file}: is lost, and no epoch follows; raise --epochs to train more")
                 if self.progress.epoch < self.config.optim.epochs:
                     patience, best = self.config.optim.patience, self.progress.best["epoch"]
                     self.log.say(f"--patience {patience}: no epoch was better than epoch {best}; training ends here")

@@ -90,6 +90,8 @@ caption_option = partial(option, part="captions")
 pixel_option = partial(option, part="pixels")
 prompt_option = partial(option, part="prompts")
 stream_option = partial(option, part="two streams")
+mi_option = partial(stream_option, needs={"mi_loss_weight": ON})
+dc_option = partial(stream_option, needs={"dc_loss_weight": ON})
 window_option = partial(option, part="windows", modes=(*TRAINING, "eval", *VIDEOS))
 window_layer = partial(option, part="windows", checkpoint="fixed classes")
 lora_option = partial(option, part="pixels", in_hash=False, needs={"lora_rank": ON})
@@ -169,9 +171,7 @@ class RunOptions:
         10, "Steps between log lines where there is no progress bar.",
         modes=(*TRAINING, "pretrain-clip"), affects_results=False, minimum=1
     )
-    dry_run: bool = every_mode(
-        False, "Print every resolved option and stop, without loading a model or reading data."
-    )
+    dry_run: bool = every_mode(False, "Print every resolved option and stop, without loading a model or reading data.")
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,8 @@ class DataOptions:
         modes=("train", "eval"), part="targets", below_root=True, in_grid=False, metavar="FILE"
     )
     val_fraction: float = clip_option(
-        0.2, "Share of the training clips that is held out where no validation list is given.", minimum=0, maximum=0.9
+        0.2, "Share of the training clips that is held out where no validation list is given.",
+        needs={"select_on": ("val",)}, minimum=0, maximum=0.9
     )
     bounding_box_face: str | None = listed_file(
         None, "JSON with one face box per frame.", modes=LISTS, part="class lists"
@@ -321,7 +322,7 @@ class DataOptions:
     )
     cache_variants: int = clip_option(
         6, "Variants of each frame in the cache: itself, and others, each augmented in its own way.",
-        minimum=1, maximum=18
+        needs={"cache_features": ON}, minimum=1, maximum=18
     )
     cache_dir: str = clip_option(
         "outputs/features", "Folder of the feature caches.",
@@ -406,7 +407,8 @@ class ModelOptions:
         modes=MODELS, checkpoint="fixed classes"
     )
     adapter_ratio: float = stream_option(
-        0.2, "r of the residual adapter.", modes=MODELS, checkpoint="warn", minimum=0, maximum=1
+        0.2, "r of the residual adapter.", needs={"adapter": ("residual",)}, modes=MODELS, checkpoint="warn", minimum=0,
+        maximum=1
     )
     adapter_dropout: float = stream_option(
         0.0, "Dropout behind both layers of the adapter in training; RAPT has 0.5.",
@@ -418,7 +420,7 @@ class ModelOptions:
     )
     iec_text: Literal["descriptive", "soft", "both"] = stream_option(
         "descriptive", "Texts that are moved towards the video: hand-written, learned, or both.",
-        in_tensors=False, modes=MODELS, checkpoint="warn"
+        needs={"slerp_weight": ON}, in_tensors=False, modes=MODELS, checkpoint="warn"
     )
     temperature: float = prompt_option(
         0.07, "Divisor of cosine similarities.", in_tensors=False, modes=MODELS, checkpoint="warn", above=0
@@ -434,7 +436,7 @@ class OptimOptions:
         50, "Passes over the training clips.", modes=(*TRAINING, "pretrain-clip"), free=True, common=True, minimum=1
     )
     batch_size: int = option(8, "Clips per step.", modes=(*LISTS, "cache", "pretrain-clip"), common=True, minimum=1)
-    accumulate: int = pixel_option(1, "Steps whose gradients are summed into one update.", minimum=1)
+    accumulate: int = pixel_option(1, "Steps whose gradients are averaged into one update.", minimum=1)
     optimizer: Literal["SGD", "AdamW"] = option("SGD", "Update rule.")
     lr: float = option(
         3e-4, "Learning rate of new layers without a rate of their own; for sequence: of all layers.",
@@ -455,8 +457,10 @@ class OptimOptions:
         0, "Only the last N blocks of the text tower learn, and nothing else in it; 0: all of it (emoclip).",
         needs={"lr_text_encoder": ON}, in_hash=False, minimum=0
     )
-    lr_prompt_learner: float = prompt_option(1e-3, "Learning rate of the context vectors.", minimum=0)
-    lr_adapter: float = stream_option(1e-4, "Learning rate of the adapter.", minimum=0)
+    lr_prompt_learner: float = prompt_option(
+        1e-3, "Learning rate of the context vectors.", needs={"tune_prompts": ON}, minimum=0
+    )
+    lr_adapter: float = stream_option(1e-4, "Learning rate of the adapter.", needs={"adapter": ON}, minimum=0)
     lr_fusion: float | None = stream_option(
         None, "Learning rate of the layer that joins the streams (default: --lr).", minimum=0
     )
@@ -485,7 +489,7 @@ class OptimOptions:
     weight_decay: float = option(
         1e-4, "Weight decay of every trainable tensor.", modes=(*TRAINING, "pretrain-clip"), minimum=0
     )
-    momentum: float = option(0.9, "Momentum of SGD.", minimum=0, maximum=0.9999)
+    momentum: float = option(0.9, "Momentum of SGD.", needs={"optimizer": ("SGD",)}, minimum=0, maximum=0.9999)
     schedule: Literal["milestones", "cosine"] = rate_option(
         "milestones",
         "How the learning rates change. milestones: after the epochs of --milestones; cosine: after each update, up "
@@ -564,10 +568,10 @@ class LossOptions:
         0.1, "Weight of the decorrelation loss among learnable texts.",
         aliases=("--lambda_dc", "--lambda-dc"), minimum=0
     )
-    mi_warmup: int = stream_option(0, "First epochs without the mutual-information loss.", minimum=0)
-    mi_ramp: int = stream_option(0, "Epochs over which it then grows to --mi-loss-weight.", minimum=0)
-    dc_warmup: int = stream_option(0, "First epochs without the decorrelation loss.", minimum=0)
-    dc_ramp: int = stream_option(0, "Epochs over which it then grows to --dc-loss-weight.", minimum=0)
+    mi_warmup: int = mi_option(0, "First epochs without the mutual-information loss.", minimum=0)
+    mi_ramp: int = mi_option(0, "Epochs over which it then grows to --mi-loss-weight.", minimum=0)
+    dc_warmup: int = dc_option(0, "First epochs without the decorrelation loss.", minimum=0)
+    dc_ramp: int = dc_option(0, "Epochs over which it then grows to --dc-loss-weight.", minimum=0)
     class_balanced_loss: bool = option(
         False, "Weigh each class by the inverse of its training clips.", part="class losses"
     )
@@ -589,7 +593,7 @@ class LossOptions:
         0.5, "Margin of the rarest class for --ldam.", needs={"ldam": ON}, in_hash=False, above=0, maximum=2
     )
     logit_adj: bool = prompt_option(False, "Add the log prior to the logits, in training only.")
-    logit_adj_tau: float = prompt_option(1.0, "Strength of --logit-adj.", minimum=0)
+    logit_adj_tau: float = prompt_option(1.0, "Strength of --logit-adj.", needs={"logit_adj": ON}, minimum=0)
     use_weighted_sampler: bool = pixel_option(False, "Sample every class equally often.")
     label_smoothing: float = option(
         0.0, "Share of the target that is spread over all classes.", part="class losses", minimum=0, maximum=0.999

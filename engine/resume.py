@@ -129,6 +129,8 @@ def newest_readable(path: Path) -> tuple[ResumePoint, list[str]]:
             return point, [f"{fault}; continuing from the checkpoint before it" for fault in faults]
         except UserError as error:
             faults.append(str(error))
+    if last.name != LAST:  # a file that the user names has none before it
+        raise UserError(faults[0])
     raise UserError(f"{faults[0]}; and there is no undamaged checkpoint before it")
 
 
@@ -260,7 +262,7 @@ def require_unchanged(folder: Path, config: Config) -> None:
         return
     epochs = stored_config({"config": read_json(folder / "config.json", dict[str, Any])}).optim.epochs
     config = replace(config, optim=replace(config.optim, epochs=epochs))
-    if before not in [run_hash(config, device) for device in ("cpu", "cuda", "mps")]:
+    if all(run_hash(config, device) != before for device in ("cpu", "cuda", "mps")):
         raise UserError(
             f"{folder}: was trained on lists, boxes or weights that are others now, or have changed since; name the "
             f"same ones, or remove it to train it again, or name another --output-dir"

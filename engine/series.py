@@ -18,7 +18,6 @@ from utils.json_files import read_json
 
 PLACEHOLDER = "{fold}"
 PATH_GROUPS = ("data", "model", "run", "sequence")  # groups of options that name paths
-NO_PATHS = ("exper_name", "files", "average")  # of these groups: ``{fold}`` in them waits for no --fold
 SERIES_MODES = ("train", "eval", "zero-shot")
 MAX_SEEDS, HIGHEST_SEED = 1000, 2**32 - 1
 GRID_GROUPS = ("data", "model", "optim", "loss")
@@ -79,7 +78,7 @@ def _filled(value: str | tuple[str, ...], fold: str) -> str | tuple[str, ...]:
 def waiting_paths(config: Config) -> dict[str, str]:
     """Return the options whose ``{fold}`` is not filled in yet: {name: path}."""
     options = {name: value for group in PATH_GROUPS for name, value in vars(getattr(config, group)).items()}
-    return {n: written(v) for n, v in options.items() if n not in NO_PATHS and _holds_placeholder(v)}
+    return {n: written(v) for n, v in options.items() if n != "exper_name" and _holds_placeholder(v)}
 
 
 def check_fold(config: Config, flags: dict[str, Any], stored_options: dict[str, Any]) -> None:

@@ -12,12 +12,12 @@ from analysis.results import require_same_classes
 from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
 from dataloader.paths import count_folds, resolve_path
-from engine.checks import idle_options
+from engine.checks import check_needs, idle_options, unmet_need
 from engine.config import make_config
 from engine.data import augmentation_limits
 from engine.lists import class_named, run_classes
 from engine.methods import method_named
-from engine.options import GROUPS, Config, defaults
+from engine.options import GROUPS, Config, defaults, names_with
 from engine.series import read_grid, seeds_of, waiting_paths
 from utils.config import flag_of, resolve, written
 from utils.errors import UserError
@@ -118,6 +118,7 @@ def plan_ablation(config: Config, flags: Options) -> tuple[list[PlannedRun], lis
             PlannedRun(f"{variant.folder}/seed-{seed}", options | {"seed": seed}, variant=variant) for seed in seeds
         ]
         try:
+            check_needs(candidates[0].config, variant.changes)
             runs += [run for run in candidates if run.config]  # creating the config checks the options
         except UserError as error:
             if variant is BASE:
@@ -129,14 +130,17 @@ def plan_ablation(config: Config, flags: Options) -> tuple[list[PlannedRun], lis
 def variant_options(flags: Options, variant: Variant) -> Options:
     """Return the options of a variant's runs: what the user typed, without what its changes make meaningless.
 
-    With a change to ``--schedule cosine``, for example, nothing reads the ``--milestones`` of a recipe any more.
+    With a change to ``--schedule cosine``, for example, nothing reads the ``--milestones`` of a recipe any more. If
+    both options are older than this rule, the value stays, and so do the hashes of stored runs.
     """
     options = flags | variant.changes | SINGLE_TRAINING
     if variant is BASE:
         return options
     method = method_named(options.get("model", defaults()["model"]))
     config = Config(**resolve(GROUPS, method.defaults, options))
-    idle = set(idle_options(config, flags)) - variant.changes.keys()
+    old = set(names_with(in_hash=True, hash_group=None))
+    idle = {name for name in idle_options(config, flags) if not {name, unmet_need(config, name)} <= old}
+    idle -= variant.changes.keys()
     return {name: value for name, value in options.items() if name not in idle}
 
 

@@ -75,6 +75,13 @@ def test_help_of_a_mode_lists_its_flags_and_no_others(capsys):
     assert "invalid choice: 'fly'" in error_of(["--mode", "fly", "--help"], capsys)
 
 
+@pytest.mark.parametrize("words", [["--resume", "outputs/run"], ["--mode", "eval", "--eval-checkpoint", "best.pt"]])
+def test_a_dry_run_says_which_options_it_has_not_read(words, capsys):
+    for more, is_named in ((words, True), (["--resume", "auto"], False)):
+        assert main([*more, "--dry-run"]) == 0
+        assert (f"the options stored in {words[-1]}, which" in capsys.readouterr().out) == is_named
+
+
 def test_a_dry_run_prints_every_option_of_the_published_command_and_writes_nothing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*PUBLISHED, "--dry-run"]) == 0

@@ -326,7 +326,7 @@ def _inner_type(kind: Any) -> Any:
 def _boolean(text: str) -> bool:
     if text.lower() in TRUE + FALSE:
         return text.lower() in TRUE
-    raise argparse.ArgumentTypeError(f"expected True or False, got {quote(text)}")
+    raise argparse.ArgumentTypeError(f"expected True or False, got {quote(text)} (a file is put before the flag)")
 
 
 def _number(kind: type, meta: Any) -> Any:

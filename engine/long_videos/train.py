@@ -39,10 +39,16 @@ from utils.runlog import progress_bar
 def train_sequence(start: Start, flags: dict[str, Any]) -> dict[str, Any]:
     """Train a model, or finish an interrupted training; return its final metrics."""
     config, point = start.config, start.resume_point
-    if point is not None and (line := completion(point, config)) is not None:
+    line, sets = None if point is None else completion(point, config), read_video_sets(config)
+    if line is not None:
+        frames = point.content.get("frames")  # checkpoints of older versions lack it
+        is_same = point.content["train_list"] == hash_video_sets(sets) and frames in (None, hash_features(sets))
+        if not is_same:
+            raise UserError(
+                f"{point.folder}: its videos, labels or features are not those of its training; use them again"
+            )
         print(line)
         return {}
-    sets = read_video_sets(config)
     with open_session(config, start) as session:
         if session.group.world > 1:
             raise UserError(f"--model sequence trains in one process, not in {session.group.world}")

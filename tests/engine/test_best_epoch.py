@@ -82,6 +82,9 @@ def test_patience_begins_again_where_the_best_checkpoint_is_lost(scripted, small
     again = call("--resume", run.folder, folder=run.folder).ok()
     assert "(epoch 1) is lost" in again.out and len(again.history) == 4
     assert read_archive(run.folder / "best.pt")["epoch"] == 3  # the better one of those that followed
+    (run.folder / "best.pt").unlink()
+    (run.folder / "metrics.json").unlink()
+    assert "is lost, and no epoch follows; raise --epochs" in one_line(call("--resume", run.folder))
 
 
 # -- rates ----------------------------------------------------------------------------------------------------------

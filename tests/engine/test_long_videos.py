@@ -174,6 +174,15 @@ def test_a_run_is_not_resumed_with_replaced_features(data, tmp_path, monkeypatch
     assert main(["--resume", str(stopped.folder)]) == 0
 
 
+def test_a_complete_run_is_not_one_of_other_features(run, data, tmp_path, capsys):
+    features = Path(shutil.copytree(data[-1], tmp_path / "features"))
+    words = ["--model", "sequence", "--resume", str(run.folder), "--features", str(features)]
+    assert main(words) == 0 and "is complete" in capsys.readouterr().out
+    np.save(features / "a.npy", np.load(features / "a.npy")[::-1])
+    assert "are not those of its training" in error_of(words, capsys)
+    assert "nowhere" in error_of(["--resume", str(run.folder), "--root-dir", str(tmp_path / "nowhere")], capsys)
+
+
 def test_a_complete_run_is_reported_and_more_epochs_are_refused(run, capsys):
     assert main(["--resume", str(run.folder)]) == 0
     assert "is complete" in capsys.readouterr().out

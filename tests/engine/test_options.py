@@ -402,3 +402,28 @@ def assert_refused(command: str, fragments: str) -> None:
 def test_doubtful_combinations_cause_a_warning_and_others_do_not(words, fragment):
     warnings = warnings_of(read(words))
     assert warnings == [] if fragment is None else any(fragment in warning for warning in warnings)
+
+
+IDLE = [  # (a flag without an effect, what makes it so, what would give it one)
+    ("--val-fraction 0.3", "--select-on last", "pass --select-on val"),
+    ("--momentum 0.5", "--optimizer AdamW", "pass --optimizer SGD"),
+    ("--logit-adj-tau 0.5", "", "set --logit-adj as well"),
+    ("--iec-text soft", "--slerp-weight 0", "set --slerp-weight as well"),
+    ("--adapter-ratio 0.3", "--adapter published", "pass --adapter residual"),
+    ("--lr-adapter 0.1", "--adapter none", "set --adapter as well"),
+    ("--mi-warmup 3", "--mi-loss-weight 0", "set --mi-loss-weight as well"),
+    ("--dc-ramp 3", "--dc-loss-weight 0", "set --dc-loss-weight as well"),
+    ("--cache-variants 2", "", "set --cache-features as well"),
+    ("--lr-prompt-learner 0.1", "--no-tune-prompts", "set --tune-prompts as well"),
+]
+
+
+@pytest.mark.parametrize(("flag", "cause", "advice"), IDLE)
+def test_a_flag_without_an_effect_is_refused_and_one_of_a_recipe_is_not(flag, cause, advice, tmp_path):
+    with pytest.raises(UserError) as error:
+        read(f"{LISTS} {flag} {cause}")
+    assert str(error.value).startswith(f"{flag} is not used with ") and advice in str(error.value)
+    (tmp_path / "recipe.args").write_text(flag)
+    recipe = f"{LISTS} @{tmp_path}/recipe.args {cause}"
+    (name, value), options = flag[2:].replace("-", "_").split(), values_of(recipe)
+    assert str(options[name]) == value  # as in earlier versions, so that the hash of a run stays

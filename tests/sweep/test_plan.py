@@ -74,6 +74,20 @@ def test_what_needs_a_part_goes_with_it():
     assert (without.loss.drw_epoch, without.loss.class_beta) == (0, 1.0)
 
 
+def test_variants_of_earlier_versions_keep_their_options():
+    """What a part of an earlier version needs stays beside it, so that the hashes of its runs do."""
+    flags, config = read_command([*BASE, "--drop-one", "--mi-warmup", "3", "--lr-adapter", "0.1"])
+    runs = {run.variant.name: run.config for run in plan_ablation(config, flags)[0]}
+    assert runs["without MI"].loss.mi_warmup == 3 and runs["without adapter (EAA)"].optim.lr_adapter == 0.1
+
+
+def test_a_grid_of_values_without_an_effect_is_refused():
+    flags, config = read_command([*BASE, "--grid", "logit_adj_tau=0.5"])
+    assert ["logit_adj_tau=0.5" in line and "--logit-adj " in line for line in plan_ablation(config, flags)[1]] == [
+        True
+    ]
+
+
 AUGMENTED = "--brightness 0.5 --hue 0.2 --grayscale 0.2 --random-erasing 0.3"
 
 

@@ -83,7 +83,7 @@ def test_aliases_name_the_same_option():
         (["--steps", "1", "0"], ["--steps", "at least 1"]),
         (["--limit", "-1"], ["--limit", "at least 0"]),
         (["--shade", "red"], ["--shade", "red", "light", "dark"]),
-        (["--is-loud", "maybe"], ["--is-loud", "True or False", "maybe"]),
+        (["--is-loud", "maybe"], ["--is-loud", "True or False", "maybe", "put before the flag"]),
         (["--depth"], ["--depth", "expected"]),
     ],
 )

@@ -73,7 +73,8 @@ class TestDamage:
     @pytest.mark.parametrize("name", ["gone", "gone/last.pt", "best.pt", "."])
     def test_a_path_without_a_run_is_named(self, stopped, tmp_path, capsys, name):
         path = stopped / "best.pt" if name == "best.pt" else tmp_path / name
-        assert f"{path}" in error_of(["--resume", str(path)], capsys)
+        message = error_of(["--resume", str(path)], capsys)
+        assert f"{path}" in message and "undamaged" not in message
 
 
 def test_warnings_before_a_stop_are_stored_for_the_whole_run(stopped):
