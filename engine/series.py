@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict, get_origin
 
 from engine.methods import method_named
 from engine.options import GROUPS, Config
-from utils.config import flag_of, parse
+from utils.config import flag_of, parse, written
 from utils.errors import UserError, closest
 from utils.json_files import read_json
 
@@ -78,8 +78,7 @@ def _filled(value: str | tuple[str, ...], fold: str) -> str | tuple[str, ...]:
 def waiting_paths(config: Config) -> dict[str, str]:
     """Return the options whose ``{fold}`` is not filled in yet: {name: path}."""
     options = {name: value for group in PATH_GROUPS for name, value in vars(getattr(config, group)).items()}
-    texts = {name: text for name, text in options.items() if isinstance(text, str) and name != "exper_name"}
-    return {name: text for name, text in texts.items() if PLACEHOLDER in text}
+    return {n: written(v) for n, v in options.items() if n != "exper_name" and _holds_placeholder(v)}
 
 
 def check_fold(config: Config, flags: dict[str, Any], stored_options: dict[str, Any]) -> None:
