@@ -12,7 +12,7 @@ from analysis.results import require_same_classes
 from dataloader.annotation import label_sets
 from dataloader.classes import load_classes
 from dataloader.paths import count_folds, resolve_path
-from engine.checks import check_needs, idle_options, unmet_need
+from engine.checks import check_needs, idle_options, needed_option
 from engine.config import make_config
 from engine.data import augmentation_limits
 from engine.lists import class_named, run_classes
@@ -139,7 +139,7 @@ def variant_options(flags: Options, variant: Variant) -> Options:
     method = method_named(options.get("model", defaults()["model"]))
     config = Config(**resolve(GROUPS, method.defaults, options))
     old = set(names_with(in_hash=True, hash_group=None))
-    idle = {name for name in idle_options(config, flags) if not {name, unmet_need(config, name)} <= old}
+    idle = {name for name in idle_options(config, flags) if not {name, needed_option(config, name)} <= old}
     idle -= variant.changes.keys()
     return {name: value for name, value in options.items() if name not in idle}
 
