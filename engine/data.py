@@ -156,11 +156,13 @@ def evaluation_loader(
     Workers decode a few clips at a time; this does not depend on how many clips go through the model together.
     """
     shard, pin = session.group.shard(clips), session.pin_memory
-    at_once = config.optim.eval_batch_size or config.optim.batch_size
-    if config.optim.eval_batch_size is None and pin:  # without gradients many clips fit on a GPU
-        at_once = max(64, at_once)
-    elif config.optim.eval_batch_size is None and cache is None:  # the pixels of more clips leave the caches of a CPU
-        at_once = min(PIXELS_TOGETHER, at_once)
+    at_once = config.optim.eval_batch_size
+    if at_once is None:
+        at_once = config.optim.batch_size
+        if pin:  # without gradients many clips fit on a GPU
+            at_once = max(64, at_once)
+        elif session.device.type == "cpu" and cache is None:  # the pixels of more clips leave the caches of a core
+            at_once = min(PIXELS_TOGETHER, at_once)
     decoded = next(size for size in range(min(DECODED_TOGETHER, at_once), 0, -1) if at_once % size == 0)
     order = ClipOrder(len(shard), 0, shuffle=False)
     return BatchGroups(_loader(config, _dataset(shard, views, cache), order, pin, decoded), at_once // decoded)

@@ -529,8 +529,8 @@ class OptimOptions:
         free=True
     )
     eval_batch_size: int | None = option(
-        None, "Clips in one pass of an evaluation (default: 2, and --batch-size if features are read; on a GPU 64, "
-        "halved until it fits).",
+        None, "Clips in one pass of an evaluation (default: --batch-size; on a CPU 2 if frames are read, on a CUDA GPU "
+        "64, halved until it fits).",
         modes=LISTS, free=True, in_grid=False, minimum=1
     )
     select_on: Literal["val", "last", "test"] = option(

@@ -85,7 +85,14 @@ def test_the_copy_to_the_device_is_halved_as_well(subject, monkeypatch):
 
 @pytest.mark.parametrize(
     ("device", "asked", "decoded", "joined"),
-    [("cpu", None, 2, 2), ("cpu", "6", 6, 6), ("cpu", "20", 5, 20), ("cpu", "13", 1, 13), ("cuda", None, 8, 64)],
+    [
+        ("mps", None, 4, 4),
+        ("cpu", None, 2, 2),
+        ("cpu", "6", 6, 6),
+        ("cpu", "20", 5, 20),
+        ("cpu", "13", 1, 13),
+        ("cuda", None, 8, 64),
+    ],
 )
 def test_few_clips_are_decoded_per_task_and_many_are_predicted_together(tiny_arguments, device, asked, decoded, joined):
     _, config = read_command([*tiny_arguments, *(["--eval-batch-size", asked] if asked else [])])
